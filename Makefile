@@ -1,0 +1,92 @@
+# `make run` takes mail on 127.0.0.1:8025 and keeps it in ./var/Maildir; `make test` runs the suite.
+# Python 3.11 or newer with venv is all that is needed (another one: make PYTHON=python3.13 run). Everything is
+# installed into .venv; nothing outside this folder is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+# What `make run` adds to the command line: make run ARGS="--listen tcp:2525 --domain example.org"
+ARGS ?=
+# What `make test` runs: make test TESTS=tests.wire
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test coverage lint format types layers docs changelog bench wheel check clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
+
+# --- the environment: made once, made again when pyproject.toml changes ----------------------------------------------
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; twistsmtp needs Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("twistsmtp needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.13 ...")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: is its venv module installed (Debian: python3-venv)?"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo "installing twistsmtp"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	@echo "installing twistsmtp and its development tools"
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/installed $@
+
+install: $(VENV)/installed-dev ## make .venv with the package (editable) and all the tools
+
+# --- use -------------------------------------------------------------------------------------------------------------
+
+run: $(VENV)/installed ## take mail on 127.0.0.1:8025 for localhost and this machine, into ./var/Maildir
+	@mkdir -p var
+	@exec $(BIN)/twistd --nodaemon --pidfile= smtp --delivery maildir:var/Maildir:create=yes $(ARGS)
+
+# --- the checks ------------------------------------------------------------------------------------------------------
+
+test: $(VENV)/installed-dev ## run the suite (a part of it: make test TESTS=tests.wire)
+	@$(BIN)/python -m twisted.trial $(TESTS)
+
+coverage: $(VENV)/installed-dev ## run the suite and hold its coverage against the floor in pyproject.toml
+	@$(BIN)/python -m coverage run -m twisted.trial tests
+	@$(BIN)/python -m coverage report
+
+lint: $(VENV)/installed-dev ## style, formatting, length of modules, changelog fragments
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@find twistsmtp -name '*.py' -exec awk 'END { if (FNR > 400) { print FILENAME ": " FNR " lines; a module over 400 is two"; exit 1 } }' {} ';' | { ! grep .; }
+	@$(BIN)/towncrier build --draft --version next >/dev/null
+
+format: $(VENV)/installed-dev ## mend what ruff can mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: $(VENV)/installed-dev ## mypy --strict
+	@$(BIN)/mypy
+
+layers: $(VENV)/installed-dev ## a module imports only from the floors below its own
+	@$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/installed-dev ## build docs/_build/html; a warning is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+check: lint types layers docs coverage ## all of the above, as CI does
+
+# --- and the rest ----------------------------------------------------------------------------------------------------
+
+changelog: $(VENV)/installed-dev ## show how the next release's changes would read
+	@$(BIN)/towncrier build --draft --version next
+
+bench: $(VENV)/installed-dev ## measure this server
+	@$(BIN)/python benchmarks/bench.py
+
+wheel: $(VENV)/installed-dev ## build dist/*.whl and the source archive
+	@$(BIN)/python -m build
+
+clean: ## remove all that make made, but not the mail in ./var
+	@rm -rf $(VENV) build dist docs/_build .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .ruff_cache
+	@rm -rf _trial_temp* twisted/plugins/dropin.cache
+	@find twistsmtp twisted tests docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""The SMTP server for Python, on Twisted."""

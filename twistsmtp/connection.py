@@ -1,0 +1,265 @@
+"""One connection's octets, and its life: how it begins, what is kept of it, and the ways in which it ends.
+
+`Connection` is the small typed door to Twisted's base classes. What the octets mean is `SMTPProtocol`'s affair.
+
+There is no timer in a connection: it notes when it was last heard, and its factory's sweep looks at all of them.
+"""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistsmtp.events import connection_ended, exception_caught, message_ended
+from twistsmtp.limits import Limits
+from twistsmtp.session import TLS, Session
+from twistsmtp.verb import Intake, Registry
+from twistsmtp.wire.reply import Catalogue, Reply
+
+__all__ = ["Connection", "Shared"]
+
+#: Seconds that a connection has to go away when it was told to.
+LINGER = 10.0
+
+
+class Shared(Protocol):
+    """What the connections of a factory share, as a connection sees it."""
+
+    registry: Registry
+    limits: Limits
+    replies: Catalogue
+    #: The greeting, filled.
+    greeting: Reply
+    strict_greeting: bool
+
+    def new_session(self, transport: Any) -> Session: ...
+
+    def admit(self, protocol: "Connection") -> Reply | None:
+        """Count *protocol* in, or say why it has to go."""
+
+    def release(self, protocol: "Connection") -> None: ...
+
+    def seconds(self) -> float: ...
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> IDelayedCall: ...
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
+class Connection(LineReceiver):
+    """What a connection is, whatever is spoken on it."""
+
+    factory: Shared
+    session: Session
+
+    #: When the client was last heard, and when the connection was made, in the clock's seconds.
+    last_heard = 0.0
+    connected_at = 0.0
+    octets_in = 0
+    octets_out = 0
+    #: Whether the client talked before it was greeted.
+    early_talker = False
+
+    _greeted = False
+    _greeting_call: IDelayedCall | None = None
+    #: The answer that is waited for.
+    _pending: "Deferred[Any] | None" = None
+    #: Where octets go that are no commands, since when, and the window in which their rate is measured.
+    _intake: Intake | None = None
+    _intake_since = 0.0
+    _window: tuple[float, int] = (0.0, 0)
+    _half_closed = False
+    _draining = False
+    #: Why and since when the connection is ending.
+    _reason = ""
+    _closing_since: float | None = None
+
+    # --- what the protocol on top does ------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Say the first word."""
+        raise NotImplementedError
+
+    def work(self) -> None:
+        """Carry out what is kept in the buffer, as far as that goes now."""
+        raise NotImplementedError
+
+    def said_goodbye(self) -> bool:
+        """Whether the last that is kept in the buffer says that the client is done."""
+        raise NotImplementedError
+
+    # --- the beginning ----------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self._out: list[bytes] = []
+        self.connected_at = self.last_heard = factory.seconds()
+        self.session = factory.new_session(self.transport)
+        refusal = factory.admit(self)
+        if refusal is not None:
+            self.close(refusal, linger=False)
+            return
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        if factory.strict_greeting:
+            self._greeting_call = factory.call_later(factory.limits.greeting_delay, self._start)
+        else:
+            self.early_talker = _has_input(self.transport)
+            self.greet()
+
+    def _start(self) -> None:
+        self._greeting_call = None
+        self.greet()
+
+    def handshakeCompleted(self) -> None:
+        """Twisted's word that TLS stands."""
+        connection = self.transport.getHandle()
+        self.session.tls = TLS(connection.get_protocol_version_name(), connection.get_cipher_name() or "")
+
+    # --- octets -----------------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        self.last_heard = self.factory.seconds()
+        self.octets_in += len(data)
+        if self._closing_since is not None:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if not self._greeted:
+            self.early_talker = True
+            if self.factory.strict_greeting:
+                self.close(self.factory.replies.talked_early)
+                return
+        if self._pending is None and not self.paused:
+            self.work()
+        elif len(self._buffer) > self.factory.limits.buffered:
+            self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read its replies."""
+        self.paused = False
+        if self._closing_since is None:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Nothing is in the way any more: work on what was kept meanwhile, and read again."""
+        if self._pending is None and not self.paused:
+            self.work()
+        self.flush()
+        if not self.paused and (self._pending is None or len(self._buffer) <= self.factory.limits.buffered):
+            self.transport.resumeProducing()
+
+    def flush(self) -> None:
+        out = self._out
+        if out:
+            octets = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self.octets_out += len(octets)
+            self.transport.write(octets)
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def close(self, reply: Reply, *, linger: bool = True) -> None:
+        """Say *reply*, and end the connection.
+
+        A client that is refused may be sending still, and closing on unread octets would destroy the reply in its
+        hands: so only our side is closed, and the client has a moment to read and to close its own.
+        """
+        if self._closing_since is not None:
+            return
+        self._out.append(self.factory.registry.reply_octets(reply))
+        self.flush()
+        self._give_up(str(reply))
+        transport = self.transport
+        transport.unregisterProducer()
+        if linger and not self._half_closed and isinstance(transport, FileDescriptor):
+            transport.resumeProducing()
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+
+    def _give_up(self, reason: str) -> None:
+        """Nothing more is taken from the client, and what was begun for it is undone."""
+        self._closing_since = self.factory.seconds()
+        self._reason = reason
+        self._buffer, self._intake, self._answer = b"", None, None
+        if self._greeting_call is not None:
+            self._greeting_call.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
+        session, transaction = self.session, self.session.transaction
+        try:
+            session.reset()
+        except Exception:
+            exception_caught(session, Failure(), "nothing")
+        if transaction is not None and transaction.opened is not None:
+            message_ended(session, transaction, f"aborted: {reason}")
+
+    def drain(self) -> None:
+        """End the connection as soon as it is between two transactions."""
+        self._draining = True
+        if self._pending is None and self._intake is None and self.session.transaction is None:
+            self.close(self.factory.replies.shutting_down.fill(hostname=self.session.hostname))
+
+    def sweep(self, now: float) -> None:
+        """Look whether the client has had its time. The factory calls this every so often."""
+        limits, replies = self.factory.limits, self.factory.replies
+        if self._closing_since is not None:
+            if now - self._closing_since > LINGER:
+                self.transport.abortConnection()
+        elif self._pending is not None:
+            pass  # it is the server's turn
+        elif now - self.last_heard > limits.idle_time:
+            self.close(replies.idle_timeout)
+        elif self._intake is not None:
+            since, octets = self._window
+            if now - self._intake_since > limits.data_time:
+                self.close(replies.data_timeout)
+            elif now - since >= limits.data_window:
+                if self.octets_in - octets < limits.data_rate * (now - since):
+                    self.close(replies.data_too_slow)
+                self._window = (now, self.octets_in)
+
+    def readConnectionLost(self) -> None:
+        """The client closed its sending side. If it said that it was done, it still gets every reply; if not, it
+        cannot be told from one that is gone, and what is pending for it is given up."""
+        self._half_closed = True
+        if self._pending is None or self._closing_since is not None:
+            self.transport.loseConnection()
+        elif not self.said_goodbye():
+            self.transport.abortConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Ours is closed: by ourselves, or because the client will not hear any more."""
+        if self._closing_since is None:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        if self._closing_since is None:
+            self._give_up("closed by client" if reason.check(ConnectionDone) else "connection lost")
+        connection_ended(
+            self.session,
+            reason=self._reason,
+            octets_in=self.octets_in,
+            octets_out=self.octets_out,
+            early_talker=self.early_talker,
+            duration=self.factory.seconds() - self.connected_at,
+        )
+        self.factory.release(self)
+
+
+def _has_input(transport: object) -> bool:
+    """Whether octets wait in a plain socket, unread."""
+    handle = transport.getHandle() if isinstance(transport, FileDescriptor) else None  # type: ignore[no-untyped-call]
+    if not isinstance(handle, socket.socket):
+        return False
+    with suppress(OSError):  # none wait, or the client is gone already
+        return bool(handle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    return False

@@ -1,0 +1,1 @@
+"""Deliveries: where accepted mail goes. `twistsmtp.delivery.api` is the contract."""

@@ -1,0 +1,264 @@
+"""Mail kept in Maildirs: the durable delivery that needs nothing but a file system.
+
+`twistsmtp.delivery.maildir_files` makes the files; this module says which, and keeps the reactor from waiting for
+the disk. A message of up to `CHUNK` octets is one piece of work for a thread: write, fsync, rename, fsync. A longer
+one goes to its file in tmp chunk by chunk while it comes, and the client is held back while a chunk is written.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple, ParamSpec, TypeVar, cast, get_args
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from twistsmtp.delivery.api import (
+    Delivery,
+    DeliveryTransaction,
+    Envelope,
+    Recipient,
+    Refusal,
+    ReversePath,
+    Session,
+)
+from twistsmtp.delivery.find import yes_or_no
+from twistsmtp.delivery.mailbox_path import MailboxPath, is_file_name
+from twistsmtp.delivery.maildir_files import Draft, is_maildir, make_folder, make_maildir, remove_stale
+from twistsmtp.trace import return_path
+from twistsmtp.wire.grammar import Mailbox
+from twistsmtp.wire.text import printable
+
+__all__ = ["CHUNK", "Layout", "Maildir"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Octets of a message that are kept in memory before they are written.
+CHUNK = 256 * 1024
+
+#: What becomes of ``user+detail``: see `Maildir`.
+Layout = Literal["flat", "maildir++"]
+
+#: Maildirs that are remembered to be in order; when there are more, all are looked at again.
+_REMEMBERED = 10_000
+
+#: What the system says when there is no room, on the disk or in somebody's quota.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_log = Logger()
+
+
+class _Place(NamedTuple):
+    """Where mail for a mailbox goes: its Maildir, and the subfolder that its owner may have for such mail, or ``""``."""
+
+    maildir: str
+    subfolder: str
+
+
+class Maildir(Delivery):
+    """Keeps each message as a file in the Maildir of each of its recipients.
+
+    A stored message is the Return-Path field, the Received field, and then octet for octet what the client sent: lines
+    end with CRLF, in these two fields as well. When `commit` answers, it survives a power cut. A message for several
+    Maildirs gets into all of them or into none. Its files are for the owner alone (mode 0600).
+
+    A mailbox that has no Maildir is refused (550 5.1.1), and so is one whose address cannot be the name of a folder,
+    as with a slash, a dot in front or a control character. Names of folders are in lower case, domains in A-labels. A
+    full disk is 452 4.3.1; any other error of the file system goes to the log and is 451 4.3.0.
+
+    :param path: one Maildir for all mail, or with ``{local}`` and ``{domain}`` one for each mailbox, as in
+        ``/var/mail/{domain}/{local}``. A mailbox without a domain has the one that the server is called by.
+    :param create: whether Maildirs that are missing are made (mode 0700) when there is mail for them.
+    :param layout: ``"flat"``: ``user+detail`` is a mailbox of its own. ``"maildir++"``: its mail goes to the folder
+        ``.detail`` in the Maildir of ``user``, if it is there, and else to that Maildir itself.
+    :param reactor: the reactor that results come back to; the global one if none is given.
+    :param pool: the threads that do the work; the reactor's own if none are given.
+    :raises ValueError: the path or the layout is none, or the folder is missing and may not or cannot be made.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        layout: Layout = "flat",
+        reactor: IReactorThreads | None = None,
+        pool: ThreadPool | None = None,
+    ) -> None:
+        if layout not in get_args(Layout):
+            raise ValueError(f"layout is {' or '.join(get_args(Layout))}, not {layout!r}")
+        self._path = MailboxPath(os.fspath(path))
+        self._create = create
+        self._subfolders = layout == "maildir++"
+        self._reactor = reactor
+        self._pool = pool
+        #: The Maildirs that are there, safe on the disk themselves, and tidied up.
+        self._prepared: set[str] = set()
+        self._check()
+
+    @classmethod
+    def from_options(cls, path: str, *, create: str = "no", layout: str = "flat") -> "Maildir":
+        """The delivery that ``maildir:PATH`` with these options names.
+
+        :raises ValueError: as `Maildir` does, or *create* is neither yes nor no.
+        """
+        return cls(path, create=yes_or_no("create", create), layout=cast(Layout, layout))
+
+    def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+        """Mail from anybody is taken."""
+        return _Transaction(self, session)
+
+    def _check(self) -> None:
+        # What would go wrong with every message is to go wrong at the start.
+        base, shared = self._path.base, not self._path.placeholders
+        try:
+            if self._create and not os.path.isdir(base):
+                make_folder(base)
+            if self._create and shared:
+                make_maildir(base, base)
+            found = is_maildir(base) if shared else os.path.isdir(base)
+        except OSError as error:
+            raise ValueError(f"{base}: {error.strerror}") from error
+        if not found:
+            raise ValueError(f"{base} is no {'Maildir' if shared else 'folder'} (create=yes would make it)")
+
+    @property
+    def _takes_all(self) -> bool:
+        """Whether there is a Maildir, or will be, for every address that can have one."""
+        return self._create or not self._path.placeholders
+
+    def _place(self, session: Session, mailbox: Mailbox) -> _Place:
+        """Where mail for *mailbox* goes.
+
+        :raises Refusal: it cannot have a place.
+        """
+        local, detail = mailbox.local, ""
+        if self._subfolders and "+" in local[1:]:
+            user, _, detail = local[1:].partition("+")
+            local = local[0] + user
+        maildir = self._path.fill(local=local, domain=mailbox.host or session.hostname.lower())
+        if maildir is None:
+            raise Refusal(session.replies.mailbox_unknown)
+        return _Place(maildir, f".{detail}" if detail.isascii() and is_file_name(detail) else "")
+
+    def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = cast(IReactorThreads, reactor)
+        if self._pool is None:
+            self._pool = self._reactor.getThreadPool()
+        if self._pool.joined:  # the process ends, and nothing that is left to do takes long
+            return execute(work, *args, **kwargs)
+        return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+    # What follows blocks.
+
+    def _exists(self, maildir: str) -> bool:
+        """Whether there is the Maildir of a mailbox.
+
+        :raises OSError: that cannot be known.
+        """
+        found = is_maildir(maildir)
+        if not found:
+            os.stat(
+                self._path.base
+            )  # where all of them are gone, a disk is: no reason to say that nobody lives here
+        return found
+
+    def _folder(self, place: _Place) -> str:
+        """The Maildir that a message for *place* goes into, made if need be."""
+        maildir, subfolder = place
+        if maildir not in self._prepared:
+            if self._create:
+                make_maildir(maildir, self._path.base)
+            remove_stale(maildir)
+            if len(self._prepared) >= _REMEMBERED:
+                self._prepared.clear()
+            self._prepared.add(maildir)
+        inner = f"{maildir}/{subfolder}"
+        return inner if subfolder and is_maildir(inner) else maildir
+
+
+class _Transaction(DeliveryTransaction):
+    """One message on its way into Maildirs."""
+
+    def __init__(self, maildir: Maildir, session: Session) -> None:
+        self._maildir = maildir
+        self._session = session
+        self._places: list[_Place] = []
+        self._draft = Draft(self._folders)
+        #: What is not handed to the draft yet, and how many octets that is.
+        self._kept: list[bytes] = []
+        self._size = 0
+
+    def rcpt(self, recipient: Recipient) -> Deferred[None] | None:
+        """Take a mailbox that has a Maildir, or is to have one."""
+        place = self._maildir._place(self._session, recipient.mailbox)
+        if self._maildir._takes_all:
+            return None
+        return self._maildir._in_thread(self._maildir._exists, place.maildir).addCallback(self._refuse_unless)
+
+    def open(self, envelope: Envelope) -> None:
+        """Begin with the Return-Path, as final delivery does (RFC 5321 section 4.4)."""
+        self._places = [self._maildir._place(self._session, each.mailbox) for each in envelope.recipients]
+        self._keep(return_path(envelope.reverse_path))
+
+    def write(self, octets: bytes) -> Deferred[None] | None:
+        """Keep *octets*; have them written with those before, and wait for that, when they are many."""
+        self._keep(octets)
+        return self._hand_over(self._draft.append) if self._size > CHUNK else None
+
+    def commit(self) -> Deferred[None]:
+        """Write what there is, and answer when it is safe."""
+        return self._hand_over(self._draft.publish)
+
+    def abort(self) -> None:
+        """Leave nothing of the message, unless it is in its Maildirs by now."""
+        self._kept.clear()
+        if self._draft.withdraw():
+            cleaned = self._maildir._in_thread(self._draft.discard)
+            cleaned.addErrback(partial(_log.failure, "a file may be left in tmp"))
+
+    def _folders(self) -> list[str]:
+        return [self._maildir._folder(place) for place in self._places]
+
+    def _refuse_unless(self, known: bool) -> None:
+        if not known:
+            raise Refusal(self._session.replies.mailbox_unknown)
+
+    def _keep(self, octets: bytes) -> None:
+        self._kept.append(octets)
+        self._size += len(octets)
+
+    def _hand_over(self, step: Callable[[bytes], None]) -> Deferred[None]:
+        """Have *step* done in a thread, with what is kept. Whoever gives up waiting gives up the message."""
+        octets = b"".join(self._kept)
+        self._kept.clear()
+        self._size = 0
+        answer: Deferred[None] = Deferred(lambda _: self.abort())
+        self._maildir._in_thread(step, octets).addCallbacks(
+            self._done, self._failed, (answer,), errbackArgs=(answer,)
+        )
+        return answer
+
+    def _done(self, _: None, answer: Deferred[None]) -> None:
+        if not answer.called:
+            answer.callback(None)
+
+    def _failed(self, failure: Failure, answer: Deferred[None]) -> None:
+        error = failure.value
+        if isinstance(error, FileNotFoundError):
+            self._maildir._prepared.clear()  # somebody removed a folder: look again
+        if answer.called:
+            return
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _log.warn("{id} no room for a message: {error}", id=self._session.id, error=printable(str(error)))
+            failure = Failure(Refusal(self._session.replies.insufficient_storage))
+        answer.errback(failure)

@@ -1,0 +1,34 @@
+"""8BITMIME (RFC 6152): octets above 127 in a message's body, announced by BODY=8BITMIME.
+
+The decoder passes all octets on unchanged, announced or not; what was announced is for a delivery that forwards.
+"""
+
+from enum import StrEnum
+
+from twistsmtp.session import Parameter, Session
+from twistsmtp.verb import Extension
+from twistsmtp.wire.grammar import GrammarError
+
+__all__ = ["BODY", "Body", "extension"]
+
+
+class Body(StrEnum):
+    """body-value ::= "7BIT" / "8BITMIME" (RFC 6152 section 2)."""
+
+    SEVENBIT = "7BIT"
+    EIGHTBITMIME = "8BITMIME"
+
+
+def _parse(session: Session, value: str | None) -> Body:
+    try:
+        return Body((value or "").upper())
+    except ValueError:
+        raise GrammarError("body-value", 501, "5.5.4", "BODY is 7BIT or 8BITMIME") from None
+
+
+#: ``reverse_path.get(BODY)``.
+BODY = Parameter(keyword="BODY", parse=_parse, default=Body.SEVENBIT, octets=len(" BODY=8BITMIME"))
+
+
+def extension() -> Extension:
+    return Extension(name="eightbitmime", rfc="RFC 6152", keyword="8BITMIME", mail_parameters=(BODY,))

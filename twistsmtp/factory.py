@@ -1,0 +1,192 @@
+"""What connections share: the registry, the delivery, the policies, the limits; and who may connect at all."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from time import time
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+
+from twistsmtp.delivery.api import Delivery
+from twistsmtp.delivery.twistedmail import adapt
+from twistsmtp.extensions import load_extensions
+from twistsmtp.limits import Limits
+from twistsmtp.policy.api import Policy
+from twistsmtp.protocol import SMTPProtocol
+from twistsmtp.session import Check, Phase, Session
+from twistsmtp.verb import Extension, Registry
+from twistsmtp.verbs import CORE
+from twistsmtp.wire.reply import Catalogue, Reply
+
+__all__ = ["SMTPFactory"]
+
+
+class SMTPFactory(ServerFactory):
+    """Makes the connections of an SMTP server.
+
+    :param delivery: where mail goes: a `Delivery`, or any provider of twisted.mail's ``IMessageDelivery`` or
+        ``IMessageDeliveryFactory``.
+    :param hostname: the name that the server goes by, in its greeting and its Received field; by default the
+        machine's own.
+    :param policies: asked in this order. Without a `RelayRule` it is for the delivery alone to say for whom it
+        takes mail.
+    :param extensions: what EHLO offers; by default all that is safe.
+    :param strict_greeting: hold the greeting back for a moment, and refuse a client that does not wait for it.
+    :param reactor: the clock; by default the global reactor.
+    """
+
+    protocol = SMTPProtocol
+    noisy = False
+
+    def __init__(
+        self,
+        delivery: Delivery | IMessageDelivery | IMessageDeliveryFactory,
+        *,
+        hostname: str | None = None,
+        policies: Sequence[Policy] = (),
+        limits: Limits | None = None,
+        replies: Catalogue | None = None,
+        extensions: Sequence[Extension] | None = None,
+        strict_greeting: bool = False,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        self.delivery = adapt(delivery)
+        self.hostname = hostname or socket.getfqdn()
+        self.limits = limits or Limits()
+        self.replies = replies or Catalogue()
+        self.registry = Registry(CORE, load_extensions() if extensions is None else extensions)
+        self.checks = _checks(policies)
+        self.strict_greeting = strict_greeting
+        self.greeting = self.replies.greeting.fill(hostname=self.hostname)
+        self.connections: set[SMTPProtocol] = set()
+        self._clients: Counter[str] = Counter()
+        self._reactor = reactor
+        self._sweep: IDelayedCall | None = None
+        self._sessions = 0
+        self._id_prefix = ""
+        self._drained: Deferred[None] | None = None
+
+    # --- the clock -------------------------------------------------------------------------------------------
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """The clock. The global reactor is looked for as late as can be, so that it can still be chosen."""
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = cast(IReactorTime, reactor)
+        return self._reactor
+
+    def seconds(self) -> float:
+        """What the clock shows, in seconds."""
+        return self.reactor.seconds()
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> IDelayedCall:
+        """Call *function* in *delay* seconds."""
+        return self.reactor.callLater(delay, function)
+
+    # --- connections -----------------------------------------------------------------------------------------
+
+    def new_session(self, transport: Any) -> Session:
+        """A session for the connection of *transport*, with an id that no other of this host has."""
+        if not self._id_prefix:  # not when the factory is made: a daemon forks after that
+            self._id_prefix = f"{int(time()):x}-{os.getpid():x}"
+        self._sessions += 1
+        return Session(
+            id=f"{self._id_prefix}-{self._sessions:x}",
+            peer=transport.getPeer(),
+            hostname=self.hostname,
+            delivery=self.delivery,
+            dialect=self.registry,
+            limits=self.limits,
+            replies=self.replies,
+            checks=self.checks,
+            seconds=self.reactor.seconds,
+        )
+
+    def admit(self, protocol: SMTPProtocol) -> Reply | None:
+        """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
+        client = protocol.session.client
+        self.connections.add(protocol)
+        self._clients[client] += 1
+        if self._sweep is None:
+            self._sweep = self.call_later(self._sweep_interval, self._sweep_all)
+        if self._drained is not None:
+            return self.replies.shutting_down.fill(hostname=self.hostname)
+        if len(self.connections) > self.limits.connections:
+            return self.replies.too_many_connections
+        if self._clients[client] > self.limits.connections_per_client:
+            return self.replies.too_many_from_client
+        return None
+
+    def release(self, protocol: SMTPProtocol) -> None:
+        """*protocol* is gone."""
+        client = protocol.session.client
+        self.connections.discard(protocol)
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+        if not self.connections:
+            if self._sweep is not None:
+                self._sweep.cancel()
+                self._sweep = None
+            if self._drained is not None:
+                drained, self._drained = self._drained, None
+                drained.callback(None)
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    @property
+    def _sweep_interval(self) -> float:
+        limits = self.limits
+        return min(10.0, max(0.05, min(limits.idle_time, limits.data_time, limits.data_window) / 10))
+
+    def _sweep_all(self) -> None:
+        self._sweep = self.call_later(self._sweep_interval, self._sweep_all)
+        now = self.seconds()
+        for protocol in tuple(self.connections):
+            protocol.sweep(now)
+
+    def shutdown(self, grace: float = 5.0) -> "Deferred[None]":
+        """End all connections: those without a transaction at once, the others when theirs is done.
+
+        :param grace: seconds after which those that are left are cut off.
+        :returns: fires when none is left.
+        """
+        if not self.connections:
+            return succeed(None)
+        if self._drained is None:
+            self._drained = Deferred()
+            late = self.call_later(grace, self._abort_all)
+            self._drained.addCallback(lambda _: late.cancel() if late.active() else None)
+            drained = self._drained
+            for protocol in tuple(self.connections):
+                protocol.drain()
+        else:
+            drained = self._drained
+        waiter: Deferred[None] = Deferred()
+        drained.addCallback(waiter.callback)
+        return waiter
+
+    def _abort_all(self) -> None:
+        for protocol in tuple(self.connections):
+            protocol.transport.abortConnection()
+
+
+def _checks(policies: Sequence[Policy]) -> Mapping[Phase, tuple[Check, ...]]:
+    """The methods that the policies have for each phase; a phase that nobody cares for is not there."""
+    table: dict[Phase, tuple[Check, ...]] = {}
+    for phase in Phase:
+        methods = tuple(
+            getattr(policy, phase)
+            for policy in policies
+            if getattr(type(policy), phase, None) not in (None, getattr(Policy, phase))
+        )
+        if methods:
+            table[phase] = methods
+    return table

@@ -1,0 +1,95 @@
+"""Values that may come later.
+
+Whoever plugs something into the server (a verb, a policy, a delivery) may answer with a plain value, a Deferred or a
+coroutine. Most answers are there at once, and then nothing here makes a Deferred: `drive` runs a coroutine by hand
+until it first suspends, and takes the result out of a Deferred that has fired. Only what really has to wait becomes
+a Deferred, once.
+"""
+
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+__all__ = ["Later", "drive", "is_later", "then"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+#: A value, now or later.
+Later: TypeAlias = T | Awaitable[T]
+
+
+def is_later(value: object) -> TypeGuard[Awaitable[Any]]:
+    """Whether *value* is to be awaited."""
+    return hasattr(type(value), "__await__")
+
+
+def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
+    """The result of *awaitable* if it can be had at once, else a Deferred for it.
+
+    :raises Exception: whatever *awaitable* failed with, if it has failed by now.
+    """
+    if isinstance(awaitable, Deferred):
+        return _result_of(awaitable)
+    coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    return Deferred.fromCoroutine(_rest(coroutine, awaited))
+
+
+def then(value: Later[T], function: Callable[[T], Later[U]]) -> Later[U]:
+    """*function* of *value*: at once where *value* is there, else as a Deferred."""
+    if is_later(value):
+        value = drive(cast(Awaitable[T], value))
+        if isinstance(value, Deferred):
+            return value.addCallback(lambda result: _as_callback_result(function(result)))
+    return function(cast(T, value))
+
+
+def _as_callback_result(value: Later[U]) -> Any:
+    return drive(cast(Awaitable[U], value)) if is_later(value) else value
+
+
+def _result_of(deferred: "Deferred[T]") -> "T | Deferred[T]":
+    if not deferred.called or deferred.paused:
+        return deferred
+    results: list[T | Failure] = []
+    deferred.addBoth(results.append)
+    if not results:  # it waits for another Deferred that one of its callbacks returned
+        return deferred.addCallback(lambda _: _unwrap(results[0]))
+    return _unwrap(results[0])
+
+
+def _unwrap(result: T | Failure) -> T:
+    if isinstance(result, Failure):
+        result.raiseException()
+    return cast(T, result)
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """What is left of *coroutine*, which has been started and now waits for *awaited*."""
+    while True:
+        try:
+            result = yield awaited
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            step: Callable[[Any], Any] = coroutine.throw
+            result = error
+        else:
+            step = coroutine.send
+        try:
+            awaited = step(result)
+        except StopIteration as stop:
+            return cast(T, stop.value)

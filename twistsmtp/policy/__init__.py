@@ -1,0 +1,1 @@
+"""Policies: who is refused, and when. `twistsmtp.policy.api` is the contract."""

@@ -1,0 +1,31 @@
+"""The relay rule: a client that is nobody in particular reaches only the domains that are configured."""
+
+from collections.abc import Iterable
+
+from twistsmtp.policy.api import Policy
+from twistsmtp.session import Recipient, Session
+from twistsmtp.wire.grammar import parse_mailbox
+from twistsmtp.wire.reply import Refusal
+
+__all__ = ["RelayRule"]
+
+
+class RelayRule(Policy):
+    """Refuses every recipient outside of *domains*.
+
+    :param domains: names in any case, as U-labels or A-labels, or address literals in brackets; ``"*"`` takes mail
+        for every domain, which is right for a server that only collects and wrong for one that relays.
+    :raises GrammarError: one of them is no domain.
+    """
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        names = set(domains)
+        self.anywhere = "*" in names
+        self.hosts = frozenset(parse_mailbox(f"postmaster@{name}").host for name in names - {"*"})
+
+    def rcpt(self, session: Session, recipient: Recipient) -> None:
+        mailbox = recipient.mailbox
+        # <postmaster> alone has no domain and is always ours (RFC 5321 section 4.5.1).
+        if self.anywhere or not mailbox.domain or mailbox.host in self.hosts:
+            return
+        raise Refusal(session.replies.relay_denied)

@@ -1,0 +1,252 @@
+"""Octets to verbs and back.
+
+The protocol knows no verb by name. It cuts commands out of what comes, looks each up in the registry, checks from
+the table whether it is legal, and carries out what it answers. With `Connection` it holds these promises:
+
+* One command at a time. While an answer is pending nothing else of the connection runs; what comes meanwhile is
+  kept, up to a bound, and then the client is not read. A disconnect is noticed, and cancels what is pending.
+* Replies go out in the order of their commands, those of one batch in one write. A client that does not read its
+  replies is not read either.
+* Only CRLF ends a command line, and a line over the limit is thrown away as it comes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twistsmtp.connection import Connection
+from twistsmtp.events import exception_caught
+from twistsmtp.later import Later, drive, is_later, then
+from twistsmtp.session import Phase, Stage
+from twistsmtp.verb import Ask, Close, Intake, Outcome, Verb
+from twistsmtp.wire.grammar import GrammarError, split_command
+from twistsmtp.wire.reply import Refusal, Reply
+
+__all__ = ["SMTPProtocol"]
+
+#: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
+FLOOD = 1024 * 1024
+
+
+class SMTPProtocol(Connection):
+    """The server's side of one connection."""
+
+    #: What the next line goes to, where a verb asked for it.
+    _answer: "Callable[[bytes], Later[Outcome]] | None" = None
+    #: Octets thrown away so far of a line that is too long.
+    _overlong = 0
+
+    def greet(self) -> None:
+        self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._welcome))
+        self.flush()
+
+    def _welcome(self, _: None) -> Reply:
+        self._greeted = True
+        return self.factory.greeting
+
+    # --- octets in --------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Carry out what was received, as far as that goes now, and send the replies."""
+        buffer, position = self._buffer, 0
+        while self._pending is None and self._closing_since is None:
+            if self._intake is not None:
+                if position == len(buffer):
+                    break
+                position = self._feed(self._intake, buffer, position)
+            else:
+                end = buffer.find(b"\r\n", position)
+                if end < 0:
+                    position = self._unended(buffer, position)
+                    break
+                if self._overlong:
+                    self._overlong = 0
+                    self._carry_out(self.factory.replies.line_too_long)
+                else:
+                    self.lineReceived(buffer[position:end])
+                position = end + 2
+            if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
+                buffer, position = self._buffer, 0
+        self._buffer = buffer[position:] if self._closing_since is None else b""
+        if self._draining:
+            self.drain()
+        self.flush()
+        if self._half_closed and self._pending is None:
+            self.transport.loseConnection()
+
+    def _unended(self, buffer: bytes, position: int) -> int:
+        """Look at a line that has no end yet; too long a one is thrown away as it comes, but for a last CR."""
+        excess = len(buffer) - position
+        if not self._overlong and excess < self.factory.limits.command_line + self.factory.registry.greatest_allowance:
+            return position
+        keep = 1 if buffer.endswith(b"\r") else 0
+        self._overlong += excess - keep
+        if self._overlong > FLOOD:
+            self.close(self.factory.replies.line_flood)
+        return len(buffer) - keep
+
+    def _feed(self, intake: Intake, buffer: bytes, position: int) -> int:
+        try:
+            end = intake.feed(buffer, position)
+        except Exception:
+            # Where the message ends is not known any more, so nothing behind it can be taken for a command.
+            self._intake = None
+            self.close(self._reply_to(Failure()))
+            return len(buffer)
+        if end >= 0:
+            self._intake = None
+            self.line_mode = 1
+        waiting = intake.waiting
+        if waiting is not None and not waiting.called:
+            self._pending = waiting
+            asked = self.factory.seconds()
+            waiting.addCallback(lambda _: self._fed(intake if end >= 0 else None, asked))
+        elif end >= 0:
+            self._carry_out_of(intake.end)
+        return len(buffer) if end < 0 else end
+
+    def _fed(self, ended: Intake | None, asked: float) -> None:
+        """What was fed has been worked on, and *ended* is the intake if that was all of it."""
+        self._pending = None
+        if self._closing_since is None:
+            since, octets = self._window  # the client is not to blame for time that the delivery took
+            self._window = (since + self.factory.seconds() - asked, octets)
+            if ended is not None:
+                self._carry_out_of(ended.end)
+            self.go_on()
+
+    # --- commands --------------------------------------------------------------------------------------------
+
+    def lineReceived(self, line: bytes) -> None:
+        """One command line, without its CRLF."""
+        answer = self._answer
+        if answer is not None:
+            self._answer = None
+            self._carry_out_of(lambda: answer(line))
+            return
+        session, factory = self.session, self.factory
+        try:
+            name, argument = split_command(line)
+            verb = factory.registry.verbs.get(name)
+            if verb is None:
+                return self._unrecognized(name)
+            room = factory.limits.command_line - 2
+            if len(line) > room and len(line) > room + factory.registry.allowance(name):
+                raise Refusal(factory.replies.line_too_long)
+            if not verb.stages & session.stage:
+                raise Refusal(self._out_of_sequence(verb))
+            if verb.idle:
+                session.counts.idle_commands += 1
+                if session.counts.idle_commands > factory.limits.idle_commands:
+                    return self.close(factory.replies.too_many_idle)
+            value = verb.parse(session, argument)
+            if verb.phase in session.checks:
+                outcome = then(session.ask(verb.phase, value), lambda _: verb.run(session, value))
+            else:
+                outcome = verb.run(session, value)
+        except Exception:
+            outcome = self._reply_to(Failure())
+        self._carry_out(outcome)
+
+    def _unrecognized(self, name: str) -> None:
+        limits, replies, counts = self.factory.limits, self.factory.replies, self.session.counts
+        if name in limits.not_smtp:
+            self.close(replies.not_smtp)
+            return
+        self._carry_out(replies.unrecognized)
+        counts.unknown_commands += 1
+        if counts.unknown_commands >= limits.unknown_commands:
+            self.close(replies.too_many_unknown)
+
+    def _out_of_sequence(self, verb: Verb[Any]) -> Reply:
+        replies, stage = self.factory.replies, self.session.stage
+        if stage > verb.stages:
+            return replies.transaction_open
+        if stage == Stage.CONNECTED:
+            return replies.hello_first
+        if stage == Stage.READY:
+            return replies.mail_first
+        return replies.no_recipients if self.session.current.refusals else replies.rcpt_first
+
+    def said_goodbye(self) -> bool:
+        """Whether the last line that is kept is a verb that says that the client is done."""
+        lines = self._buffer.split(b"\r\n")
+        try:
+            name, _ = split_command(lines[-2]) if len(lines) > 1 else ("", "")
+        except GrammarError:
+            return False
+        verb = self.factory.registry.verbs.get(name)
+        return verb is not None and verb.ends
+
+    # --- answers ---------------------------------------------------------------------------------------------
+
+    def _carry_out_of(self, function: "Callable[[], Later[Outcome]]") -> None:
+        try:
+            outcome = function()
+        except Exception:
+            outcome = self._reply_to(Failure())
+        self._carry_out(outcome)
+
+    def _carry_out(self, outcome: "Later[Outcome]") -> None:
+        if type(outcome) is Reply:
+            self._say(outcome)
+        elif is_later(outcome):
+            try:
+                driven = drive(outcome)  # type: ignore[arg-type]  # is_later() is no type guard for mypy
+            except Exception:
+                driven = self._reply_to(Failure())
+            if isinstance(driven, Deferred):
+                self._pending = driven
+                driven.addErrback(self._reply_to).addCallback(self._settled)
+            else:
+                self._carry_out(driven)
+        elif isinstance(outcome, Close):
+            self.close(outcome.reply, linger=not outcome.reply.positive)
+        elif isinstance(outcome, Ask):
+            self._say(outcome.reply)
+            self._answer = outcome.answer
+        elif hasattr(outcome, "feed"):
+            self._take_in(outcome)
+        else:
+            self._carry_out(self._reply_to(Failure(TypeError(f"not an outcome of a verb: {outcome!r}"))))
+
+    def _take_in(self, intake: Intake) -> None:
+        if intake.reply is not None:
+            self._say(intake.reply)
+        self._intake = intake
+        self._intake_since = self.last_heard
+        self._window = (self.last_heard, self.octets_in)
+        self.line_mode = 0
+
+    def _settled(self, outcome: Any) -> None:
+        """The answer that was pending is there."""
+        self._pending = None
+        if self._closing_since is None:
+            self._carry_out(outcome)
+            self.go_on()
+
+    def _reply_to(self, failure: Failure) -> Outcome:
+        """What the client is told when something raised: the one place where exceptions become replies."""
+        error = failure.value
+        if isinstance(error, Refusal):
+            reply = error.reply
+        elif isinstance(error, GrammarError):
+            reply = self.factory.replies.of_grammar(error)
+        else:
+            reply = self.factory.replies.local_error
+            if self._closing_since is None:  # else it is the cancellation of what nobody waits for any more
+                exception_caught(self.session, failure, str(reply))
+        return reply if self._greeted else Close(reply)
+
+    def _say(self, reply: Reply) -> None:
+        self._out.append(self.factory.registry.reply_octets(reply))
+        if reply.code >= 400:
+            counts, transaction = self.session.counts, self.session.transaction
+            counts.errors += 1
+            counts.errors_in_a_row += 1
+            if transaction is not None:
+                transaction.refusals += 1
+            if counts.errors_in_a_row >= self.factory.limits.errors:
+                self.close(self.factory.replies.too_many_errors)

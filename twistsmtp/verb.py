@@ -1,0 +1,197 @@
+"""Verbs and extensions as data, and the registry that the protocol reads: a table that can be printed.
+
+A verb is a row: its name, the stages in which it is legal, two flags, the phase whose policies are asked, and two
+functions. ``parse(session, argument)`` makes a value of the argument, without effects; ``run(session, value)`` does
+the work. Whatever needs the transport, ``run`` returns as a value, an `Outcome`, and the protocol carries it out:
+
+======== ===========================================================================================
+`Reply`  is sent
+`Close`  is sent, and the connection ends
+`Ask`    is sent (a 334, say), and the next line goes to its function instead of to a verb
+`Intake` is sent (a 354), and the octets that follow go to it, until it says where they end
+======== ===========================================================================================
+
+An extension is data as well: the keyword in the reply to EHLO, the verbs and the parameters that it adds.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from twistsmtp.later import Later
+from twistsmtp.session import Parameter, Phase, Session, Stage
+from twistsmtp.wire.reply import Reply
+
+__all__ = ["ANY_STAGE", "Ask", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb"]
+
+A = TypeVar("A")
+
+#: Legal from the greeting on.
+ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Say *reply* and end the connection."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Say *reply*, and give the next line, without its CRLF, to *answer*."""
+
+    reply: Reply
+    answer: Callable[[bytes], "Later[Outcome]"]
+
+
+class Intake(Protocol):
+    """Octets that are not commands: the body behind DATA, or a chunk of a given length."""
+
+    @property
+    def reply(self) -> Reply | None:
+        """Sent before any octets are taken; ``None`` where the client does not wait for a word."""
+        ...
+
+    #: Set while what was fed is still being worked on: nothing more is fed until it fires, and it never fails.
+    waiting: "Deferred[None] | None"
+
+    def feed(self, data: bytes, start: int) -> int:
+        """Take *data* from *start* on.
+
+        :returns: the position behind the last octet that is the intake's, or -1 if all were and more are to come.
+        """
+        ...
+
+    def end(self) -> "Later[Outcome]":
+        """All has come. Called once, when `waiting` has fired."""
+        ...
+
+
+Outcome = Reply | Close | Ask | Intake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb(Generic[A]):
+    """One row of the table."""
+
+    #: In upper case.
+    name: str
+    #: The argument as HELP and syntax errors show it, with the verb: ``"RCPT TO:<forward-path> [parameters]"``.
+    syntax: str
+    #: What it does, in a sentence.
+    help: str
+    #: Makes a value of the argument, or raises `Refusal` or `GrammarError`.
+    parse: Callable[[Session, str], A]
+    #: Does it, or raises `Refusal`.
+    run: Callable[[Session, A], Later[Outcome]]
+    #: `Stage` bits in which it is legal.
+    stages: int = ANY_STAGE
+    #: Whether it moves no mail: only so many of these without a message (`Limits.idle_commands`).
+    idle: bool = False
+    #: Whether it says that the client is done: one that then closed its sending side still gets every reply.
+    ends: bool = False
+    #: The policies to ask between `parse` and `run`, about the parsed value.
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """One ESMTP extension (RFC 5321 section 2.2): everything it adds to the server."""
+
+    #: As configuration names it.
+    name: str
+    #: Where it is specified.
+    rfc: str
+    #: The line in the reply to EHLO, or what makes it; ``None`` offers nothing to this session.
+    keyword: str | Callable[[Session], str | None]
+    verbs: tuple[Verb[Any], ...] = ()
+    mail_parameters: tuple[Parameter[Any], ...] = ()
+    rcpt_parameters: tuple[Parameter[Any], ...] = ()
+    #: How replies are put on the wire, where the extension changes that.
+    reply_octets: Callable[[Reply], bytes] | None = None
+
+    def offer(self, session: Session) -> str | None:
+        """The line in the reply to EHLO, or ``None``."""
+        return self.keyword if isinstance(self.keyword, str) else self.keyword(session)
+
+
+def _by_keyword(parameters: Iterable[Parameter[Any]]) -> Mapping[str, Parameter[Any]]:
+    table: dict[str, Parameter[Any]] = {}
+    for parameter in parameters:
+        if parameter.keyword in table:
+            raise ValueError(f"two extensions define the parameter {parameter.keyword}")
+        table[parameter.keyword] = parameter
+    return MappingProxyType(table)
+
+
+class Registry:
+    """The verbs and extensions of a server.
+
+    :param verbs: the core verbs; an extension's verb of the same name takes its place.
+    :param extensions: in the order in which the reply to EHLO lists them.
+    :raises ValueError: two extensions define one verb or parameter.
+    """
+
+    def __init__(self, verbs: Iterable[Verb[Any]], extensions: Sequence[Extension] = ()) -> None:
+        self.extensions = tuple(extensions)
+        table = {verb.name: verb for verb in verbs}
+        added = [verb for extension in self.extensions for verb in extension.verbs]
+        if len({verb.name for verb in added}) < len(added):
+            raise ValueError("two extensions define one verb: " + ", ".join(verb.name for verb in added))
+        table.update((verb.name, verb) for verb in added)
+        self.verbs: Mapping[str, Verb[Any]] = MappingProxyType(table)
+        self.mail_parameters = _by_keyword(p for e in self.extensions for p in e.mail_parameters)
+        self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
+        changed = [e.reply_octets for e in self.extensions if e.reply_octets]
+        self.reply_octets: Callable[[Reply], bytes] = changed[-1] if changed else attrgetter("basic_octets")
+        phases = {Phase.MAIL: self.mail_parameters, Phase.RCPT: self.rcpt_parameters}
+        self._allowances = {
+            verb.name: sum(parameter.octets for parameter in phases[verb.phase].values())
+            for verb in table.values()
+            if verb.phase in phases
+        }
+        #: The most that any verb's parameters add to the length of a command line, in octets.
+        self.greatest_allowance = max(self._allowances.values(), default=0)
+
+    def allowance(self, name: str) -> int:
+        """Octets that the parameters of verb *name* add to the greatest length of its line."""
+        return self._allowances.get(name, 0)
+
+    def keywords(self, session: Session) -> list[str]:
+        """The lines of the reply to EHLO behind the first."""
+        return [line for extension in self.extensions if (line := extension.offer(session))]
+
+    def help(self, topic: str) -> str | None:
+        """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
+        if not topic:
+            return "\n".join(["Verbs:", *_wrapped(sorted(self.verbs)), "HELP verb tells more"])
+        verb = self.verbs.get(topic.upper())
+        return verb and f"{verb.syntax}\n{verb.help}"
+
+    def table(self) -> str:
+        """The verbs and extensions as a person reads them."""
+        verbs = [("verb", "stages", "phase", "flags", "from", "syntax")]
+        origin = {verb.name: extension.name for extension in self.extensions for verb in extension.verbs}
+        for verb in self.verbs.values():
+            stages = "any" if verb.stages == ANY_STAGE else " ".join(s.name for s in Stage if s & verb.stages)
+            flags = " ".join(flag for flag in ("idle", "ends") if getattr(verb, flag))
+            verbs.append((verb.name, stages, verb.phase or "-", flags or "-", origin.get(verb.name, "core"), verb.syntax))
+        extensions = [("extension", "specified in", "MAIL parameters", "RCPT parameters")]
+        for each in self.extensions:
+            mail, rcpt = (" ".join(p.keyword for p in ps) or "-" for ps in (each.mail_parameters, each.rcpt_parameters))
+            extensions.append((each.name, each.rfc, mail, rcpt))
+        return f"{_columns(verbs)}\n\n{_columns(extensions)}"
+
+
+def _wrapped(words: Sequence[str], count: int = 8) -> list[str]:
+    return ["  " + " ".join(words[n : n + count]) for n in range(0, len(words), count)]
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,0 +1,160 @@
+"""DATA (RFC 5321 section 4.1.1.4): the message on its way from the wire to the delivery.
+
+What is wrong with a message is found while it comes, but said when it has ended: the octets that are left are read
+and thrown away, as a client that was promised a 354 does not listen before its CRLF.CRLF is out.
+"""
+
+from collections.abc import Sequence
+from time import time
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from twistsmtp.events import exception_caught, message_ended
+from twistsmtp.later import Later, drive, is_later, then
+from twistsmtp.session import Envelope, Phase, Session, Stage
+from twistsmtp.trace import received
+from twistsmtp.verb import Outcome, Verb
+from twistsmtp.verbs.arguments import no_argument
+from twistsmtp.wire.dotstream import DotStream
+from twistsmtp.wire.hops import HopCount
+from twistsmtp.wire.reply import Refusal, Reply
+
+__all__ = ["VERBS", "MessageIntake"]
+
+
+class MessageIntake:
+    """The octets of one message, behind 354: an `Intake`."""
+
+    __slots__ = ("_envelope", "_front", "_hops", "_refusal", "_session", "_stream", "_transaction", "reply", "waiting")
+
+    def __init__(self, session: Session, envelope: Envelope) -> None:
+        limits = session.limits
+        self._session = session
+        self._transaction = session.current
+        self._envelope = envelope
+        self._stream = DotStream(limits.bare_newline, limits.message_line)
+        self._hops = HopCount()
+        #: What goes in front of the first octets.
+        self._front = received(session, envelope, time()) if session.delivery.wants_received else b""
+        #: Why the message will be refused; nothing more goes to the delivery then.
+        self._refusal: Reply | None = None
+        self.reply: Reply | None = session.replies.start_message
+        self.waiting: Deferred[None] | None = None
+
+    def feed(self, data: bytes, start: int) -> int:
+        octets, end = self._stream.feed(data, start)
+        if octets:
+            self._transaction.octets += len(octets)
+            if self._refusal is None:
+                self._examine(octets)
+        return end
+
+    def _examine(self, octets: bytes) -> None:
+        limits, replies = self._session.limits, self._session.replies
+        if self._transaction.octets > limits.message_size:
+            self._refuse(replies.message_too_big.fill(limit=limits.message_size))
+        elif self._stream.bare_newline:
+            self._refuse(replies.bare_newline.fill(found=self._stream.bare_newline))
+        elif self._stream.line_too_long:
+            self._refuse(replies.message_line_too_long.fill(limit=limits.message_line))
+        elif self._hops.feed(octets) > limits.hops:
+            self._refuse(replies.mail_loop.fill(hops=limits.hops))
+        else:
+            try:
+                answer = self._write(octets)
+                if answer is None:
+                    return
+                waiting = drive(answer)
+            except Exception:
+                self._failed(Failure())
+            else:
+                self.waiting = waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
+
+    def _write(self, octets: bytes) -> Later[None]:
+        if self._front:
+            octets, self._front = self._front + octets, b""
+        return self._transaction.delivery.write(octets)
+
+    def end(self) -> Later[Outcome]:
+        if self._refusal is None:
+            try:
+                answer = then(self._session.ask(Phase.MESSAGE, self._envelope), self._commit)
+                if is_later(answer):
+                    answer = drive(answer)
+                if isinstance(answer, Deferred):
+                    return answer.addCallbacks(self._committed, self._not_committed)
+            except Exception:
+                self._failed(Failure())
+            else:
+                return self._committed(answer)
+        return self._ended(self._refusal)
+
+    def _commit(self, _: None) -> Later[Reply | Sequence[Reply] | None]:
+        if self._front:  # an empty message
+            return then(self._write(b""), lambda _: self._transaction.delivery.commit())
+        return self._transaction.delivery.commit()
+
+    def _committed(self, answer: Reply | Sequence[Reply] | None) -> Reply:
+        if answer is None:
+            return self._ended(self._session.replies.accepted.fill(id=self._envelope.id))
+        return self._ended(answer if isinstance(answer, Reply) else _one_for_all(answer))
+
+    def _not_committed(self, failure: Failure) -> Reply | Failure:
+        if failure.check(CancelledError):
+            return failure  # the client is gone, and with it the whole transaction
+        self._failed(failure)
+        return self._ended(self._refusal)
+
+    def _failed(self, failure: Failure) -> None:
+        """The delivery or a policy failed: in the way that it chose, or in one that nobody did."""
+        if isinstance(failure.value, Refusal):
+            self._refuse(failure.value.reply)
+        elif self._refusal is None:
+            reply = self._session.replies.local_error
+            if not failure.check(CancelledError):  # else the client is gone
+                exception_caught(self._session, failure, str(reply))
+            self._refuse(reply)
+
+    def _refuse(self, reply: Reply) -> None:
+        self._refusal = reply
+        try:
+            self._transaction.abort()
+        except Exception:
+            exception_caught(self._session, Failure(), str(reply))
+
+    def _ended(self, reply: Reply | None) -> Reply:
+        reply = reply or self._session.replies.local_error
+        self._session.counts.message(accepted=reply.positive)
+        message_ended(self._session, self._transaction, "accepted" if reply.positive else str(reply))
+        self._session.finish()
+        return reply
+
+
+def _one_for_all(replies: Sequence[Reply]) -> Reply:
+    """SMTP has room for one reply: the first temporary one, else the first that refuses, else the first."""
+    return min(replies, key=lambda reply: (not reply.temporary, reply.positive))
+
+
+def _parse(session: Session, argument: str) -> Envelope:
+    no_argument("DATA")(session, argument)
+    return session.current.envelope()
+
+
+def _run(session: Session, envelope: Envelope) -> Later[Outcome]:
+    session.current.opened = session.seconds()
+    return then(session.current.delivery.open(envelope), lambda _: MessageIntake(session, envelope))
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    Verb(
+        name="DATA",
+        syntax="DATA",
+        help="Send the message, ended by a line of a single dot.",
+        parse=_parse,
+        run=_run,
+        stages=Stage.RCPT,
+        phase=Phase.DATA,
+    ),
+)

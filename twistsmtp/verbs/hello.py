@@ -1,0 +1,51 @@
+"""HELO and EHLO (RFC 5321 section 4.1.1.1)."""
+
+from typing import Any
+
+from twistsmtp.session import Phase, Session
+from twistsmtp.verb import Verb
+from twistsmtp.wire.grammar import GrammarError, parse_hello
+from twistsmtp.wire.reply import Refusal, Reply
+
+__all__ = ["VERBS"]
+
+
+def _parse(verb: str, session: Session, argument: str) -> str:
+    try:
+        return parse_hello(argument)
+    except GrammarError:
+        # RFC 2034 section 4: no reply to HELO or EHLO carries an enhanced code.
+        raise Refusal(session.replies.hello_syntax.fill(verb=verb)) from None
+
+
+def _helo(session: Session, name: str) -> Reply:
+    session.hello(name, esmtp=False)
+    return session.replies.hello.fill(hostname=session.hostname)
+
+
+def _ehlo(session: Session, name: str) -> Reply:
+    session.hello(name, esmtp=True)
+    first = session.replies.hello.fill(hostname=session.hostname)
+    return Reply(first.code, "", "\n".join([first.text, *session.dialect.keywords(session)]))
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    Verb(
+        name="EHLO",
+        syntax="EHLO domain",
+        help="Greet the server and learn its extensions.",
+        parse=lambda session, argument: _parse("EHLO", session, argument),
+        run=_ehlo,
+        idle=True,
+        phase=Phase.HELLO,
+    ),
+    Verb(
+        name="HELO",
+        syntax="HELO domain",
+        help="Greet the server.",
+        parse=lambda session, argument: _parse("HELO", session, argument),
+        run=_helo,
+        idle=True,
+        phase=Phase.HELLO,
+    ),
+)

@@ -1,0 +1,53 @@
+"""MAIL (RFC 5321 section 4.1.1.2)."""
+
+from typing import Any
+
+from twistsmtp.delivery.api import DeliveryTransaction
+from twistsmtp.later import Later, then
+from twistsmtp.session import Phase, ReversePath, Session, Stage
+from twistsmtp.verb import Close, Outcome, Verb
+from twistsmtp.verbs.parameters import read_parameters
+from twistsmtp.wire.grammar import parse_reverse_path
+from twistsmtp.wire.reply import Refusal
+
+__all__ = ["VERBS"]
+
+
+def _parse(session: Session, argument: str) -> ReversePath:
+    mailbox, rest = parse_reverse_path(argument, session.limits.path)
+    if not rest:
+        path = ReversePath(mailbox=mailbox)
+    else:
+        known = session.dialect.mail_parameters
+        options, values = read_parameters(session, "MAIL", rest, known)
+        internationalized = any(known[keyword].internationalizes for keyword in values)
+        path = ReversePath(
+            mailbox=mailbox, options=options, parameters=values, internationalized=internationalized
+        )
+    if mailbox is not None and not path.internationalized and not mailbox.is_ascii:
+        raise Refusal(session.replies.smtputf8_needed)
+    return path
+
+
+def _run(session: Session, reverse_path: ReversePath) -> Later[Outcome]:
+    if session.counts.transactions >= session.limits.messages:
+        return Close(session.replies.too_many_messages)
+
+    def begun(delivery: DeliveryTransaction) -> Outcome:
+        session.begin(reverse_path, delivery)
+        return session.replies.sender_ok
+
+    return then(session.delivery.begin(session, reverse_path), begun)
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    Verb(
+        name="MAIL",
+        syntax="MAIL FROM:<reverse-path> [parameters]",
+        help="Begin a message from a mailbox, or from <> where nothing is to come back.",
+        parse=_parse,
+        run=_run,
+        stages=Stage.READY,
+        phase=Phase.MAIL,
+    ),
+)

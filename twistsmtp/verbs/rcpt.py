@@ -1,0 +1,47 @@
+"""RCPT (RFC 5321 section 4.1.1.3)."""
+
+from typing import Any
+
+from twistsmtp.later import Later, then
+from twistsmtp.session import Phase, Recipient, Session, Stage
+from twistsmtp.verb import Outcome, Verb
+from twistsmtp.verbs.parameters import read_parameters
+from twistsmtp.wire.grammar import parse_forward_path
+from twistsmtp.wire.reply import Refusal
+
+__all__ = ["VERBS"]
+
+
+def _parse(session: Session, argument: str) -> Recipient:
+    mailbox, rest = parse_forward_path(argument, session.limits.path)
+    if not (mailbox.is_ascii or session.current.reverse_path.internationalized):
+        raise Refusal(session.replies.smtputf8_needed)
+    if not rest:
+        return Recipient(mailbox=mailbox)
+    options, values = read_parameters(session, "RCPT", rest, session.dialect.rcpt_parameters)
+    return Recipient(mailbox=mailbox, options=options, parameters=values)
+
+
+def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
+    transaction = session.current
+    if len(transaction.recipients) >= session.limits.recipients:
+        raise Refusal(session.replies.too_many_recipients)
+
+    def taken(_: None) -> Outcome:
+        session.add(recipient)
+        return session.replies.recipient_ok
+
+    return then(transaction.delivery.rcpt(recipient), taken)
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    Verb(
+        name="RCPT",
+        syntax="RCPT TO:<forward-path> [parameters]",
+        help="Add a recipient to the message.",
+        parse=_parse,
+        run=_run,
+        stages=Stage.MAIL | Stage.RCPT,
+        phase=Phase.RCPT,
+    ),
+)

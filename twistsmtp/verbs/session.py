@@ -1,0 +1,110 @@
+"""The verbs that move no mail: RSET, NOOP, QUIT, HELP, VRFY and EXPN (RFC 5321 sections 4.1.1.5 to 4.1.1.10)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twistsmtp.delivery.api import Expander, Verifier
+from twistsmtp.later import Later, then
+from twistsmtp.session import Session
+from twistsmtp.verb import Close, Outcome, Verb
+from twistsmtp.verbs.arguments import any_text, needed, no_argument
+from twistsmtp.wire.reply import Refusal, Reply
+
+__all__ = ["VERBS"]
+
+
+def _rset(session: Session, _: None) -> Reply:
+    session.reset()
+    return session.replies.ok
+
+
+def _quit(session: Session, _: None) -> Close:
+    session.reset()
+    return Close(session.replies.bye)
+
+
+def _help(session: Session, topic: str) -> Reply:
+    text = session.dialect.help(topic)
+    if text is None:
+        return session.replies.help_unknown
+    help = session.replies.help
+    return Reply(help.code, help.enhanced, text)
+
+
+def _listed(session: Session, mailboxes: Sequence[str]) -> Reply:
+    verified = session.replies.verified
+    return Reply(verified.code, verified.enhanced, "\n".join(" ".join(each.split()) for each in mailboxes))
+
+
+def _vrfy(session: Session, text: str) -> Later[Outcome]:
+    if not isinstance(session.delivery, Verifier):
+        return session.replies.cannot_verify
+
+    def answer(found: Sequence[str]) -> Reply:
+        return _listed(session, found) if found else session.replies.cannot_verify
+
+    return then(session.delivery.verify(session, text), answer)
+
+
+def _expn(session: Session, text: str) -> Later[Outcome]:
+    if not isinstance(session.delivery, Expander):
+        raise Refusal(session.replies.not_implemented.fill(verb="EXPN"))
+
+    def answer(members: Sequence[str]) -> Reply:
+        if not members:
+            raise Refusal(session.replies.mailbox_unknown)
+        return _listed(session, members)
+
+    return then(session.delivery.expand(session, text), answer)
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    Verb(
+        name="RSET",
+        syntax="RSET",
+        help="Give up the message that was begun.",
+        parse=no_argument("RSET"),
+        run=_rset,
+        idle=True,
+    ),
+    Verb(
+        name="NOOP",
+        syntax="NOOP [text]",
+        help="Do nothing.",
+        parse=any_text,
+        run=lambda session, _: session.replies.ok,
+        idle=True,
+    ),
+    Verb(
+        name="HELP",
+        syntax="HELP [verb]",
+        help="List the verbs, or tell about one.",
+        parse=any_text,
+        run=_help,
+        idle=True,
+    ),
+    Verb(
+        name="VRFY",
+        syntax="VRFY mailbox",
+        help="Ask whether a mailbox exists.",
+        parse=needed("VRFY mailbox"),
+        run=_vrfy,
+        idle=True,
+    ),
+    Verb(
+        name="EXPN",
+        syntax="EXPN list",
+        help="Ask who is on a mailing list.",
+        parse=needed("EXPN list"),
+        run=_expn,
+        idle=True,
+    ),
+    Verb(
+        name="QUIT",
+        syntax="QUIT",
+        help="End the connection.",
+        parse=no_argument("QUIT"),
+        run=_quit,
+        ends=True,
+    ),
+)

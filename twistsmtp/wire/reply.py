@@ -1,0 +1,162 @@
+"""Replies: the value, the one exception that carries it, and the catalogue of all that the server can say.
+
+A reply is ``code [enhanced] text`` (RFC 5321 section 4.2; the enhanced code is RFC 3463's). Its octets are made
+once, when the value is made: a reply of the catalogue costs nothing when it is sent.
+
+The catalogue is a value as well, so that a front end with other texts replaces it as a whole::
+
+    SMTPFactory(delivery, replies=dataclasses.replace(Catalogue(), bye=Reply(221, "2.0.0", "Until next time")))
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from twistsmtp.wire.grammar import GrammarError
+from twistsmtp.wire.text import printable
+
+__all__ = ["Catalogue", "Refusal", "Reply"]
+
+#: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets, the code, its separator and CRLF included.
+LINE_LIMIT = 512
+
+
+def _encode(code: int, enhanced: str, text: str) -> bytes:
+    """The octets of a reply. RFC 2034 section 4: the enhanced code stands on every line of a multi-line reply."""
+    prefix = f"{enhanced} " if enhanced else ""
+    room = LINE_LIMIT - len(prefix) - len("250-\r\n")
+    *continued, last = (printable(line, room) for line in text.split("\n"))
+    lines = [f"{code}-{prefix}{line}\r\n" for line in continued]
+    lines.append(f"{code} {prefix}{last}\r\n")
+    return "".join(lines).encode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _encode_basic(code: int, text: str) -> bytes:
+    return _encode(code, "", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server says to one command.
+
+    :param code: 200 to 599 (RFC 5321 section 4.2.1).
+    :param enhanced: the enhanced status code (RFC 3463), ``"2.1.0"``, or ``""`` where the RFC has none: the
+        greeting, replies to HELO and EHLO, and every 3xx (RFC 2034 section 4).
+    :param text: what a person reads; a newline separates the lines of a multi-line reply. Control and non-ASCII
+        characters are escaped, and a line is cut where it would pass 512 octets.
+    :raises ValueError: the code is out of range, or the enhanced code is of another class.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+    #: The reply on the wire, with its enhanced code.
+    octets: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"a reply code is 200 to 599, not {self.code}")
+        if self.enhanced and (self.enhanced[0] != str(self.code)[0] or self.code < 200):
+            raise ValueError(f"enhanced code {self.enhanced} is not of the class of {self.code}")
+        object.__setattr__(self, "octets", _encode(self.code, self.enhanced, self.text))
+
+    @property
+    def basic_octets(self) -> bytes:
+        """The reply on the wire without its enhanced code, for a server that does not offer RFC 2034."""
+        return _encode_basic(self.code, self.text) if self.enhanced else self.octets
+
+    @property
+    def positive(self) -> bool:
+        """Whether the command was carried out, or is to go on (2xx, 3xx)."""
+        return self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the client is to try again later (4xx)."""
+        return 400 <= self.code < 500
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
+
+    def fill(self, **values: object) -> "Reply":
+        """The reply with the ``{name}`` places of its text filled; a value cannot add a line."""
+        return Reply(self.code, self.enhanced, self.text.format(**{k: printable(str(v)) for k, v in values.items()}))
+
+
+class Refusal(Exception):
+    """Say this to the client instead: the one exception that a verb, policy or delivery refuses by."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Every reply the server can give, by name. A ``{place}`` is filled when the reply is sent."""
+
+    # The session
+    greeting: Reply = Reply(220, "", "{hostname} ESMTP twistsmtp")
+    hello: Reply = Reply(250, "", "{hostname}")
+    ok: Reply = Reply(250, "2.0.0", "OK")
+    bye: Reply = Reply(221, "2.0.0", "Bye")
+    help: Reply = Reply(214, "2.0.0", "{text}")
+    help_unknown: Reply = Reply(504, "5.5.4", "No help for that; HELP alone lists the verbs")
+    cannot_verify: Reply = Reply(252, "2.0.0", "Cannot VRFY user, but will accept message and attempt delivery")
+    verified: Reply = Reply(250, "2.1.5", "{text}")
+    not_implemented: Reply = Reply(502, "5.5.1", "{verb} is not implemented")
+    shutting_down: Reply = Reply(421, "4.3.2", "{hostname} is shutting down; try again later")
+
+    # The transaction
+    sender_ok: Reply = Reply(250, "2.1.0", "Sender OK")
+    recipient_ok: Reply = Reply(250, "2.1.5", "Recipient OK")
+    start_message: Reply = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
+    accepted: Reply = Reply(250, "2.0.0", "OK: message {id} accepted")
+
+    # Syntax and order
+    syntax: Reply = Reply(501, "5.5.4", "{text}")
+    hello_syntax: Reply = Reply(501, "", "Syntax: {verb} domain, or address literal in brackets")
+    no_argument: Reply = Reply(501, "5.5.4", "{verb} takes no argument")
+    argument_needed: Reply = Reply(501, "5.5.4", "Syntax: {syntax}")
+    unrecognized: Reply = Reply(500, "5.5.1", "Command not recognized")
+    line_too_long: Reply = Reply(500, "5.5.2", "Line too long")
+    unknown_parameter: Reply = Reply(555, "5.5.4", "{verb} parameter {keyword} not recognized or not implemented")
+    hello_first: Reply = Reply(503, "5.5.1", "Say HELO or EHLO first")
+    mail_first: Reply = Reply(503, "5.5.1", "Need MAIL first")
+    rcpt_first: Reply = Reply(503, "5.5.1", "Need RCPT first")
+    transaction_open: Reply = Reply(503, "5.5.1", "A transaction is open already; RSET ends it")
+    no_recipients: Reply = Reply(554, "5.5.1", "No valid recipients")
+    smtputf8_needed: Reply = Reply(553, "5.6.7", "A mailbox that is not ASCII needs SMTPUTF8 in MAIL")
+
+    # Refusals of a mailbox
+    relay_denied: Reply = Reply(550, "5.7.1", "Relaying denied: mail for this domain is not taken here")
+    mailbox_unknown: Reply = Reply(550, "5.1.1", "No such mailbox here")
+
+    # Refusals of a message
+    message_too_big: Reply = Reply(552, "5.3.4", "Message exceeds the limit of {limit} octets")
+    message_line_too_long: Reply = Reply(554, "5.6.0", "A line of the message exceeds the limit of {limit} octets")
+    bare_newline: Reply = Reply(550, "5.6.0", "Message holds a bare {found}: lines end with CRLF (RFC 5321 section 2.3.8)")
+    mail_loop: Reply = Reply(554, "5.4.6", "Mail loop: the message has passed through {hops} servers")
+    insufficient_storage: Reply = Reply(452, "4.3.1", "Insufficient system storage")
+
+    # Limits
+    too_many_recipients: Reply = Reply(452, "4.5.3", "Too many recipients in one transaction")
+    too_many_messages: Reply = Reply(421, "4.7.0", "Too many messages in one connection; connect again")
+    too_many_errors: Reply = Reply(421, "4.7.0", "Too many errors")
+    too_many_unknown: Reply = Reply(421, "4.7.0", "Too many unrecognized commands")
+    too_many_idle: Reply = Reply(421, "4.7.0", "Too many commands without mail")
+    too_many_connections: Reply = Reply(421, "4.3.2", "Too many connections; try again later")
+    too_many_from_client: Reply = Reply(421, "4.7.0", "Too many connections from your address")
+    line_flood: Reply = Reply(421, "4.7.0", "Line without end")
+    idle_timeout: Reply = Reply(421, "4.4.2", "Idle for too long")
+    data_timeout: Reply = Reply(421, "4.4.2", "The message took too long")
+    data_too_slow: Reply = Reply(421, "4.4.2", "The message came too slowly")
+    not_smtp: Reply = Reply(421, "4.7.0", "This is an SMTP server")
+    talked_early: Reply = Reply(554, "5.5.1", "You talked before the greeting")
+
+    # Ours
+    local_error: Reply = Reply(451, "4.3.0", "Requested action aborted: local error in processing")
+
+    def of_grammar(self, error: GrammarError) -> Reply:
+        """What to say when a command does not parse."""
+        return Reply(error.code, error.enhanced, error.text)
