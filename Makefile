@@ -27,14 +27,22 @@ $(BIN)/python:
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: is its venv module installed (Debian: python3-venv)?"; rm -rf $(VENV); exit 1; }
 
+# An installation that was cut short leaves packages by halves, which pip then takes for whole: start afresh.
+define install
+	@if [ -e $(VENV)/unfinished ]; then echo "the last installation was cut short: starting afresh"; $(PYTHON) -m venv --clear $(VENV); fi
+	@touch $(VENV)/unfinished
+	@$(PIP) --editable $(1)
+	@rm $(VENV)/unfinished
+endef
+
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@echo "installing twistsmtp"
-	@$(PIP) --editable .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	@echo "installing twistsmtp and its development tools"
-	@$(PIP) --editable '.[dev]'
+	$(call install,'.[dev]')
 	@touch $(VENV)/installed $@
 
 install: $(VENV)/installed-dev ## make .venv with the package (editable) and all the tools

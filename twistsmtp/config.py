@@ -46,7 +46,7 @@ class ConfigError(ValueError):
 
 
 def machine_name() -> str:
-    """The name of this machine, as complete as it knows it; ``"localhost"`` where it knows none that is one."""
+    """The name of this machine, as complete as it knows it, or ``"localhost"`` where it knows none."""
     for said in (socket.getfqdn(), socket.gethostname()):
         try:
             name: str = HOST.parse(said.rstrip("."))
@@ -111,9 +111,7 @@ class Setting:
 
 def _limit(name: str, target: str, kind: Kind, help: str, example: str) -> Setting:
     default = kind.show(getattr(Limits(), target))
-    return Setting(
-        name=name, target=f"limits.{target}", kind=kind, help=help, example=example, default=default
-    )
+    return Setting(name=name, target=f"limits.{target}", kind=kind, help=help, example=example, default=default)
 
 
 #: What the command line can set, in the order of its help.
@@ -140,8 +138,8 @@ SETTINGS = (
         name="domain",
         target="domains",
         kind=DOMAIN,
-        help="A domain to take mail for; mail for any other is refused. May be given more than once. * is any "
-        "domain, which is right only for a server that passes nothing on.",
+        help="A domain to take mail for; mail for any other is refused. May be given more than once. * is "
+        "any domain, which is right only for a server that passes nothing on.",
         example="example.org --domain example.net",
         default="localhost and this machine's names",
         many=tuple,
@@ -154,9 +152,7 @@ SETTINGS = (
         example="maildir:/var/mail/{domain}/{local}:create=yes",
         default="maildir:Maildir:create=yes",
     ),
-    _limit(
-        "max-size", "message_size", SIZE, "The greatest message, in octets; K, M and G are units.", "100M"
-    ),
+    _limit("max-size", "message_size", SIZE, "The greatest message, in octets; K, M and G are units.", "100M"),
     _limit("max-recipients", "recipients", COUNT, "The most recipients of one message.", "100"),
     _limit("max-connections", "connections", COUNT, "The most connections at one time.", "20000"),
     _limit(
@@ -194,8 +190,8 @@ SETTINGS = (
         name="extension",
         target="extensions",
         kind=TEXT.named("NAME"),
-        help="An ESMTP extension to offer, by its name or, where it is not one of ours, by the dotted path of "
-        "its module. May be given more than once; what is not given is not offered.",
+        help="An ESMTP extension to offer, by its name or, where it is not one of ours, by the dotted path "
+        "of its module. May be given more than once; what is not given is not offered.",
         example="size --extension pipelining --extension yourpackage.yourmodule",
         default=" ".join(DEFAULT),
         many=tuple,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener, IReactorTime
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,16 +40,22 @@ class Shared(Protocol):
     greeting: Reply
     strict_greeting: bool
 
-    def new_session(self, transport: Any) -> Session: ...
+    def new_session(self, transport: Any) -> Session:
+        """A session for the connection of *transport*."""
+        ...
 
     def admit(self, protocol: "Connection") -> Reply | None:
         """Count *protocol* in, or say why it has to go."""
+        ...
 
-    def release(self, protocol: "Connection") -> None: ...
+    def release(self, protocol: "Connection") -> None:
+        """*protocol* is gone."""
+        ...
 
-    def seconds(self) -> float: ...
-
-    def call_later(self, delay: float, function: Callable[[], None]) -> IDelayedCall: ...
+    @property
+    def reactor(self) -> IReactorTime:
+        """The clock."""
+        ...
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -58,6 +64,9 @@ class Connection(LineReceiver):
 
     factory: Shared
     session: Session
+    transport: Any
+    #: The clock.
+    seconds: Callable[[], float]
 
     #: When the client was last heard, and when the connection was made, in the clock's seconds.
     last_heard = 0.0
@@ -67,12 +76,14 @@ class Connection(LineReceiver):
     #: Whether the client talked before it was greeted.
     early_talker = False
 
-    _greeted = False
+    #: Whether the client was greeted; what is said before is the last that is said.
+    greeted = False
     _greeting_call: IDelayedCall | None = None
     #: The answer that is waited for.
-    _pending: "Deferred[Any] | None" = None
+    _pending: Deferred[Any] | None = None
     #: Where octets go that are no commands, since when, and the window in which their rate is measured.
     _intake: Intake | None = None
+    _answer: Any = None
     _intake_since = 0.0
     _window: tuple[float, int] = (0.0, 0)
     _half_closed = False
@@ -98,9 +109,11 @@ class Connection(LineReceiver):
     # --- the beginning ----------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
+        """Twisted's word that there is a client."""
         factory = self.factory
+        self.seconds = factory.reactor.seconds
         self._out: list[bytes] = []
-        self.connected_at = self.last_heard = factory.seconds()
+        self.connected_at = self.last_heard = self.seconds()
         self.session = factory.new_session(self.transport)
         refusal = factory.admit(self)
         if refusal is not None:
@@ -110,7 +123,7 @@ class Connection(LineReceiver):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         if factory.strict_greeting:
-            self._greeting_call = factory.call_later(factory.limits.greeting_delay, self._start)
+            self._greeting_call = factory.reactor.callLater(factory.limits.greeting_delay, self._start)
         else:
             self.early_talker = _has_input(self.transport)
             self.greet()
@@ -127,12 +140,13 @@ class Connection(LineReceiver):
     # --- octets -----------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        self.last_heard = self.factory.seconds()
+        """Twisted's word that octets came."""
+        self.last_heard = self.seconds()
         self.octets_in += len(data)
         if self._closing_since is not None:
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if not self._greeted:
+        if not self.greeted:
             self.early_talker = True
             if self.factory.strict_greeting:
                 self.close(self.factory.replies.talked_early)
@@ -157,6 +171,7 @@ class Connection(LineReceiver):
             self.transport.resumeProducing()
 
     def flush(self) -> None:
+        """Send the replies that have gathered, in one write."""
         out = self._out
         if out:
             octets = out[0] if len(out) == 1 else b"".join(out)
@@ -187,7 +202,7 @@ class Connection(LineReceiver):
 
     def _give_up(self, reason: str) -> None:
         """Nothing more is taken from the client, and what was begun for it is undone."""
-        self._closing_since = self.factory.seconds()
+        self._closing_since = self.seconds()
         self._reason = reason
         self._buffer, self._intake, self._answer = b"", None, None
         if self._greeting_call is not None:
@@ -242,6 +257,7 @@ class Connection(LineReceiver):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        """Twisted's word that the connection is gone, whoever ended it."""
         if self._closing_since is None:
             self._give_up("closed by client" if reason.check(ConnectionDone) else "connection lost")
         connection_ended(
@@ -250,14 +266,14 @@ class Connection(LineReceiver):
             octets_in=self.octets_in,
             octets_out=self.octets_out,
             early_talker=self.early_talker,
-            duration=self.factory.seconds() - self.connected_at,
+            duration=self.seconds() - self.connected_at,
         )
         self.factory.release(self)
 
 
 def _has_input(transport: object) -> bool:
     """Whether octets wait in a plain socket, unread."""
-    handle = transport.getHandle() if isinstance(transport, FileDescriptor) else None  # type: ignore[no-untyped-call]
+    handle: object = getattr(transport, "socket", None) if isinstance(transport, FileDescriptor) else None
     if not isinstance(handle, socket.socket):
         return False
     with suppress(OSError):  # none wait, or the client is gone already

@@ -1,9 +1,8 @@
 """Connections that send at once.
 
-Twisted's own connections put what is written into a buffer, ask the reactor when the socket can take it,
-and send it one turn of the loop later: two more system calls and a callback for each reply, though a socket
-nearly always takes a reply at once. The connections here try the socket first, and leave to Twisted's way
-what it did not take. A server on them needs a quarter less processor time for connections that are kept::
+Twisted's own connections put what is written into a buffer, ask the reactor when the socket can take it, and send it
+one turn of the loop later. That is two more system calls and a callback for each reply, though a socket nearly always
+takes a reply at once. The connections here try the socket first, and leave to Twisted's way what it did not take::
 
     serverFromString(reactor, "tcp:8025").listen(factory).addCallback(eager)
 
@@ -13,16 +12,17 @@ registered just as long as something waits (octets, a close, a half-close), so `
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IListeningPort
 
 __all__ = ["EagerServer", "EagerUNIXServer", "eager"]
 
+P = TypeVar("P")
 
-def eager(port: IListeningPort) -> IListeningPort:
+
+def eager(port: P) -> P:
     """Have the connections that *port* accepts from now on send at once.
 
     :param port: what an endpoint's ``listen`` gave. Those of ``tcp:``, ``ssl:``, ``unix:``, ``systemd:`` and

@@ -4,7 +4,9 @@ An event carries its facts as fields, so that an observer can count or store the
 person reads it. Texts that a client sent are made printable here.
 """
 
-from twisted.logger import Logger
+from time import time
+
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from twistsmtp.session import Session, Transaction
@@ -13,7 +15,33 @@ from twistsmtp.wire.text import printable
 __all__ = ["connection_ended", "exception_caught", "message_ended"]
 
 _connection = Logger(namespace="twistsmtp.connection")
-_message = Logger(namespace="twistsmtp.message")
+
+
+def _common(namespace: str, format: str) -> dict[str, object]:
+    """What all events of *namespace* have in common.
+
+    They go to the observers as they are, and not through `Logger.info`, whose look at the level costs as much as all
+    the rest.
+    """
+    logger = Logger(namespace=namespace)
+    return {
+        "log_logger": logger,
+        "log_level": LogLevel.info,
+        "log_namespace": namespace,
+        "log_source": None,
+        "log_format": format,
+    }
+
+
+_MESSAGE = _common(
+    "twistsmtp.message",
+    "{id} from=<{sender}> to={recipients} nrcpt={recipient_count} size={size} {result} in {duration:.3f}s",
+)
+_CONNECTION = _common(
+    "twistsmtp.connection",
+    "{id} client={client} helo={helo} accepted={accepted} refused={refused} errors={errors} "
+    "in={octets_in} out={octets_out} {reason} after {duration:.3f}s",
+)
 
 #: Recipients of a message that its event names; the event has the count of all.
 NAMED_RECIPIENTS = 20
@@ -25,18 +53,20 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
     :param result: ``"accepted"``, the reply that refused it, or why it was aborted.
     """
     recipients = transaction.recipients
-    named = ", ".join([printable(str(recipient)) for recipient in recipients[:NAMED_RECIPIENTS]])
-    _message.info(
-        "{id} from=<{sender}> to={recipients} nrcpt={recipient_count} size={size} {result} in {duration:.3f}s",
-        id=transaction.id,
-        client=session.client,
-        identity=session.identity,
-        sender=printable(str(transaction.reverse_path)),
-        recipients=named,
-        recipient_count=len(recipients),
-        size=transaction.octets,
-        result=result,
-        duration=session.seconds() - (transaction.opened or 0.0),
+    globalLogPublisher(
+        {
+            **_MESSAGE,
+            "log_time": time(),
+            "id": transaction.id,
+            "client": session.client,
+            "identity": session.identity,
+            "sender": printable(str(transaction.reverse_path)),
+            "recipients": printable(", ".join(map(str, recipients[:NAMED_RECIPIENTS]))),
+            "recipient_count": len(recipients),
+            "size": transaction.octets,
+            "result": result,
+            "duration": session.seconds() - (transaction.opened or 0.0),
+        }
     )
 
 
@@ -55,22 +85,25 @@ def connection_ended(
     :param early_talker: whether the client talked before the greeting.
     :param duration: seconds.
     """
-    _connection.info(
-        "{id} client={client} helo={helo} accepted={accepted} refused={refused} errors={errors} "
-        "in={octets_in} out={octets_out} {reason} after {duration:.3f}s",
-        id=session.id,
-        client=session.client,
-        helo=printable(session.helo) if session.helo is not None else "-",
-        identity=session.identity,
-        tls=session.tls.version if session.tls else None,
-        accepted=session.counts.accepted,
-        refused=session.counts.refused,
-        errors=session.counts.errors,
-        octets_in=octets_in,
-        octets_out=octets_out,
-        early_talker=early_talker,
-        reason=printable(reason),
-        duration=duration,
+    counts = session.counts
+    globalLogPublisher(
+        {
+            **_CONNECTION,
+            "log_time": time(),
+            "id": session.id,
+            "client": session.client,
+            "helo": printable(session.helo) if session.helo is not None else "-",
+            "identity": session.identity,
+            "tls": session.tls.version if session.tls else None,
+            "accepted": counts.accepted,
+            "refused": counts.refused,
+            "errors": counts.errors,
+            "octets_in": octets_in,
+            "octets_out": octets_out,
+            "early_talker": early_talker,
+            "reason": printable(reason),
+            "duration": duration,
+        }
     )
 
 

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any, cast
 
@@ -40,7 +40,7 @@ class SMTPFactory(ServerFactory):
     :param reactor: the clock; by default the global reactor.
     """
 
-    protocol = SMTPProtocol
+    protocol: type[SMTPProtocol] = SMTPProtocol  # type: ignore[assignment]  # Factory calls its own type variable here
     noisy = False
 
     def __init__(
@@ -82,14 +82,6 @@ class SMTPFactory(ServerFactory):
             self._reactor = cast(IReactorTime, reactor)
         return self._reactor
 
-    def seconds(self) -> float:
-        """What the clock shows, in seconds."""
-        return self.reactor.seconds()
-
-    def call_later(self, delay: float, function: Callable[[], None]) -> IDelayedCall:
-        """Call *function* in *delay* seconds."""
-        return self.reactor.callLater(delay, function)
-
     # --- connections -----------------------------------------------------------------------------------------
 
     def new_session(self, transport: Any) -> Session:
@@ -115,7 +107,7 @@ class SMTPFactory(ServerFactory):
         self.connections.add(protocol)
         self._clients[client] += 1
         if self._sweep is None:
-            self._sweep = self.call_later(self._sweep_interval, self._sweep_all)
+            self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)
         if self._drained is not None:
             return self.replies.shutting_down.fill(hostname=self.hostname)
         if len(self.connections) > self.limits.connections:
@@ -147,8 +139,8 @@ class SMTPFactory(ServerFactory):
         return min(10.0, max(0.05, min(limits.idle_time, limits.data_time, limits.data_window) / 10))
 
     def _sweep_all(self) -> None:
-        self._sweep = self.call_later(self._sweep_interval, self._sweep_all)
-        now = self.seconds()
+        self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)
+        now = self.reactor.seconds()
         for protocol in tuple(self.connections):
             protocol.sweep(now)
 
@@ -162,7 +154,7 @@ class SMTPFactory(ServerFactory):
             return succeed(None)
         if self._drained is None:
             self._drained = Deferred()
-            late = self.call_later(grace, self._abort_all)
+            late = self.reactor.callLater(grace, self._abort_all)
             self._drained.addCallback(lambda _: late.cancel() if late.active() else None)
             drained = self._drained
             for protocol in tuple(self.connections):

@@ -8,10 +8,13 @@ a Deferred, once.
 
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = ["Later", "drive", "is_later", "then"]
 
@@ -22,7 +25,7 @@ U = TypeVar("U")
 Later: TypeAlias = T | Awaitable[T]
 
 
-def is_later(value: object) -> TypeGuard[Awaitable[Any]]:
+def is_later(value: object) -> "TypeIs[Awaitable[Any]]":
     """Whether *value* is to be awaited."""
     return hasattr(type(value), "__await__")
 
@@ -44,15 +47,16 @@ def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
 
 def then(value: Later[T], function: Callable[[T], Later[U]]) -> Later[U]:
     """*function* of *value*: at once where *value* is there, else as a Deferred."""
-    if is_later(value):
-        value = drive(cast(Awaitable[T], value))
-        if isinstance(value, Deferred):
-            return value.addCallback(lambda result: _as_callback_result(function(result)))
-    return function(cast(T, value))
+    if value is not None and hasattr(type(value), "__await__"):
+        driven: T | Deferred[T] = drive(value)
+        if isinstance(driven, Deferred):
+            return driven.addCallback(lambda result: _now(function(result)))
+        return function(driven)
+    return function(value)
 
 
-def _as_callback_result(value: Later[U]) -> Any:
-    return drive(cast(Awaitable[U], value)) if is_later(value) else value
+def _now(value: Later[U]) -> U | Deferred[U]:
+    return drive(value) if is_later(value) else value
 
 
 def _result_of(deferred: "Deferred[T]") -> "T | Deferred[T]":
@@ -68,7 +72,7 @@ def _result_of(deferred: "Deferred[T]") -> "T | Deferred[T]":
 def _unwrap(result: T | Failure) -> T:
     if isinstance(result, Failure):
         result.raiseException()
-    return cast(T, result)
+    return result
 
 
 async def _await(awaitable: Awaitable[T]) -> T:

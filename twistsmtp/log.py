@@ -1,26 +1,29 @@
 """Observers that write the log: a line of text for an event, or a JSON object.
 
-An event is one line. Nothing that a client sent can make it two, or reach the terminal as a command: what is
-not printable is escaped. Only a traceback takes more lines, in the text, and each of them stands behind a tab,
-so that none can be taken for an event.
+An event is one line. Nothing that a client sent can make it two, or reach the terminal as a command: what
+is not printable is escaped. Only a traceback takes more lines, in the text, and each of them stands behind a
+tab, so that none can be taken for an event.
 
 Twisted's own text observer takes about as long as taking a small message does. So the text is made in the
 plainest way here, and in Twisted's where the plain one does not do.
 """
 
 import json
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import time as now
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
 from twisted.python.failure import Failure
-from twisted.python.logfile import BaseLogFile
+from twisted.python.logfile import BaseLogFile, LogFile
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-__all__ = ["OBSERVERS", "JSONObserver", "TextObserver"]
+__all__ = ["OBSERVERS", "JSONObserver", "TextObserver", "logs_by_itself", "one_line", "twistd_observer"]
 
 _INFO = LogLevel.info
 #: Keys of `JSONObserver`'s objects that are not fields of the event. Events of Twisted's older log have some
@@ -85,15 +88,14 @@ class JSONObserver:
         time = datetime.fromtimestamp(event.get("log_time") or now(), UTC)
         entry: dict[str, Any] = {
             "time": time.isoformat(timespec="milliseconds"),
-            "level": event.get("log_level", _INFO).name,
+            "level": getattr(event.get("log_level"), "name", None),
             "namespace": event.get("log_system") or event.get("log_namespace"),
             "message": text,
         }
         if failure is not None:
             entry["traceback"] = _traceback(failure)
-        for key, value in event.items():
-            if not key.startswith("log_") and key not in _OWN_KEYS:
-                entry[key] = value
+        names = [key for key in event if not key.startswith("log_") and key not in _OWN_KEYS]
+        entry |= {name: event[name] for name in names}
         self._write(_json(entry) + "\n")
 
 
@@ -106,6 +108,43 @@ OBSERVERS: dict[str, Callable[[TextIO | BaseLogFile], ILogObserver]] = {
 _encode = json.JSONEncoder(default=safe_repr, allow_nan=False).encode
 
 
+def logs_by_itself(parent: Mapping[str, Any]) -> str | None:
+    """Why the log is not ours to write under the options of twistd or twist, or ``None`` if it is."""
+    if "fileLogObserverFactory" in parent:
+        return "the log is twist's own: twist --log-format=... smtp"
+    option = next((name for name in ("logger", "syslog") if parent.get(name)), None)
+    return option and f"the log is written as twistd's --{option} says"
+
+
+def twistd_observer(parent: Mapping[str, Any], log_format: str) -> ILogObserver | None:
+    """The observer for the log that twistd would write, in the same place; ``None`` to leave it to twistd.
+
+    :param parent: the options of twistd.
+    :param log_format: one of `OBSERVERS`.
+    :raises OSError: the file cannot be opened.
+    """
+    daemon = not parent.get("nodaemon")
+    path = parent.get("logfile") or ("twistd.log" if daemon else "-")
+    if logs_by_itself(parent) or (daemon and path == "-"):  # the latter it refuses
+        return None
+    make = OBSERVERS[log_format]
+    return make(sys.stdout) if path == "-" else make(_rotating(path))
+
+
+def _rotating(path: str) -> LogFile:
+    """A log file that rotates as twistd's does: when it has grown, and on SIGUSR1."""
+    file = cast(LogFile, LogFile.fromFullPath(path))
+
+    def rotate(*_: object) -> None:
+        from twisted.internet import reactor
+
+        cast(IReactorFromThreads, reactor).callFromThread(file.rotate)
+
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, rotate)
+    return file
+
+
 def _text(event: LogEvent) -> str:
     """What *event* says, in one line."""
     try:
@@ -113,7 +152,12 @@ def _text(event: LogEvent) -> str:
     except Exception:
         # Formats with calls in them, events that were kept as text, those that say nothing, and broken ones.
         text = formatEvent(event)
-    return text if text.isprintable() else "".join(map(_visible, text))
+    return text if text.isprintable() else one_line(text)
+
+
+def one_line(text: str) -> str:
+    """*text* with visible escapes for line breaks, control characters and what else is not printable."""
+    return "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
@@ -124,7 +168,7 @@ def _system(event: LogEvent) -> str:
     """Where *event* comes from, and how grave it is if it is more or less than information."""
     system = event.get("log_system")
     if system is not None:
-        return "".join(map(_visible, str(system)))
+        return one_line(str(system))
     namespace = event.get("log_namespace", "-")
     level = event.get("log_level", _INFO)
     return namespace if level is _INFO else f"{namespace}#{level.name}"
@@ -135,7 +179,7 @@ def _traceback(failure: Failure) -> str:
         lines = failure.getTraceback().splitlines()
     except Exception as error:
         lines = [f"the traceback cannot be had: {safe_repr(error)}"]
-    return "\n".join("".join(map(_visible, line)) for line in lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _json(entry: dict[str, Any]) -> str:
@@ -143,9 +187,7 @@ def _json(entry: dict[str, Any]) -> str:
         return _encode(entry)
     except (TypeError, ValueError, RecursionError):
         plain = (str, int, type(None))
-        return _encode(
-            {key: each if isinstance(each, plain) else safe_repr(each) for key, each in entry.items()}
-        )
+        return _encode({key: each if isinstance(each, plain) else safe_repr(each) for key, each in entry.items()})
 
 
 def _writer(file: TextIO | BaseLogFile) -> Callable[[str], None]:

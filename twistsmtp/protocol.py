@@ -34,16 +34,17 @@ class SMTPProtocol(Connection):
     """The server's side of one connection."""
 
     #: What the next line goes to, where a verb asked for it.
-    _answer: "Callable[[bytes], Later[Outcome]] | None" = None
+    _answer: Callable[[bytes], Later[Outcome]] | None = None
     #: Octets thrown away so far of a line that is too long.
     _overlong = 0
 
     def greet(self) -> None:
+        """Say the first word: the greeting, or a policy's refusal, which is the last word as well."""
         self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._welcome))
         self.flush()
 
     def _welcome(self, _: None) -> Reply:
-        self._greeted = True
+        self.greeted = True
         return self.factory.greeting
 
     # --- octets in --------------------------------------------------------------------------------------------
@@ -51,10 +52,8 @@ class SMTPProtocol(Connection):
     def work(self) -> None:
         """Carry out what was received, as far as that goes now, and send the replies."""
         buffer, position = self._buffer, 0
-        while self._pending is None and self._closing_since is None:
+        while position < len(buffer) and self._pending is None and self._closing_since is None:
             if self._intake is not None:
-                if position == len(buffer):
-                    break
                 position = self._feed(self._intake, buffer, position)
             else:
                 end = buffer.find(b"\r\n", position)
@@ -90,10 +89,9 @@ class SMTPProtocol(Connection):
     def _feed(self, intake: Intake, buffer: bytes, position: int) -> int:
         try:
             end = intake.feed(buffer, position)
-        except Exception:
+        except Exception as error:
             # Where the message ends is not known any more, so nothing behind it can be taken for a command.
-            self._intake = None
-            self.close(self._reply_to(Failure()))
+            self._carry_out(Close(self._reply_to(error)))
             return len(buffer)
         if end >= 0:
             self._intake = None
@@ -101,18 +99,18 @@ class SMTPProtocol(Connection):
         waiting = intake.waiting
         if waiting is not None and not waiting.called:
             self._pending = waiting
-            asked = self.factory.seconds()
+            asked = self.seconds()
             waiting.addCallback(lambda _: self._fed(intake if end >= 0 else None, asked))
         elif end >= 0:
             self._carry_out_of(intake.end)
-        return len(buffer) if end < 0 else end
+        return end if end >= 0 else len(buffer)
 
     def _fed(self, ended: Intake | None, asked: float) -> None:
         """What was fed has been worked on, and *ended* is the intake if that was all of it."""
         self._pending = None
         if self._closing_since is None:
             since, octets = self._window  # the client is not to blame for time that the delivery took
-            self._window = (since + self.factory.seconds() - asked, octets)
+            self._window = (since + self.seconds() - asked, octets)
             if ended is not None:
                 self._carry_out_of(ended.end)
             self.go_on()
@@ -131,7 +129,8 @@ class SMTPProtocol(Connection):
             name, argument = split_command(line)
             verb = factory.registry.verbs.get(name)
             if verb is None:
-                return self._unrecognized(name)
+                self._unrecognized(name)
+                return
             room = factory.limits.command_line - 2
             if len(line) > room and len(line) > room + factory.registry.allowance(name):
                 raise Refusal(factory.replies.line_too_long)
@@ -140,15 +139,19 @@ class SMTPProtocol(Connection):
             if verb.idle:
                 session.counts.idle_commands += 1
                 if session.counts.idle_commands > factory.limits.idle_commands:
-                    return self.close(factory.replies.too_many_idle)
+                    self.close(factory.replies.too_many_idle)
+                    return
             value = verb.parse(session, argument)
             if verb.phase in session.checks:
                 outcome = then(session.ask(verb.phase, value), lambda _: verb.run(session, value))
             else:
                 outcome = verb.run(session, value)
-        except Exception:
-            outcome = self._reply_to(Failure())
-        self._carry_out(outcome)
+        except Exception as error:
+            outcome = self._reply_to(error)
+        if type(outcome) is Reply and outcome.code < 400:  # what nearly every command is answered by
+            self._out.append(factory.registry.reply_octets(outcome))
+        else:
+            self._carry_out(outcome)
 
     def _unrecognized(self, name: str) -> None:
         limits, replies, counts = self.factory.limits, self.factory.replies, self.session.counts
@@ -182,21 +185,21 @@ class SMTPProtocol(Connection):
 
     # --- answers ---------------------------------------------------------------------------------------------
 
-    def _carry_out_of(self, function: "Callable[[], Later[Outcome]]") -> None:
+    def _carry_out_of(self, function: Callable[[], Later[Outcome]]) -> None:
         try:
             outcome = function()
-        except Exception:
-            outcome = self._reply_to(Failure())
+        except Exception as error:
+            outcome = self._reply_to(error)
         self._carry_out(outcome)
 
-    def _carry_out(self, outcome: "Later[Outcome]") -> None:
-        if type(outcome) is Reply:
+    def _carry_out(self, outcome: Later[Outcome]) -> None:
+        if isinstance(outcome, Reply):
             self._say(outcome)
         elif is_later(outcome):
             try:
-                driven = drive(outcome)  # type: ignore[arg-type]  # is_later() is no type guard for mypy
-            except Exception:
-                driven = self._reply_to(Failure())
+                driven = drive(outcome)
+            except Exception as error:
+                driven = self._reply_to(error)
             if isinstance(driven, Deferred):
                 self._pending = driven
                 driven.addErrback(self._reply_to).addCallback(self._settled)
@@ -210,7 +213,7 @@ class SMTPProtocol(Connection):
         elif hasattr(outcome, "feed"):
             self._take_in(outcome)
         else:
-            self._carry_out(self._reply_to(Failure(TypeError(f"not an outcome of a verb: {outcome!r}"))))
+            self._carry_out(self._reply_to(TypeError(f"not an outcome of a verb: {outcome!r}")))
 
     def _take_in(self, intake: Intake) -> None:
         if intake.reply is not None:
@@ -220,27 +223,29 @@ class SMTPProtocol(Connection):
         self._window = (self.last_heard, self.octets_in)
         self.line_mode = 0
 
-    def _settled(self, outcome: Any) -> None:
+    def _settled(self, outcome: Outcome) -> None:
         """The answer that was pending is there."""
         self._pending = None
         if self._closing_since is None:
             self._carry_out(outcome)
             self.go_on()
 
-    def _reply_to(self, failure: Failure) -> Outcome:
+    def _reply_to(self, error: Exception | Failure) -> Reply:
         """What the client is told when something raised: the one place where exceptions become replies."""
-        error = failure.value
-        if isinstance(error, Refusal):
-            reply = error.reply
-        elif isinstance(error, GrammarError):
-            reply = self.factory.replies.of_grammar(error)
-        else:
-            reply = self.factory.replies.local_error
-            if self._closing_since is None:  # else it is the cancellation of what nobody waits for any more
-                exception_caught(self.session, failure, str(reply))
-        return reply if self._greeted else Close(reply)
+        cause = error.value if isinstance(error, Failure) else error
+        if isinstance(cause, Refusal):
+            return cause.reply
+        if isinstance(cause, GrammarError):
+            return self.factory.replies.of_grammar(cause)
+        reply = self.factory.replies.local_error
+        if self._closing_since is None:  # else it is the cancellation of what nobody waits for any more
+            exception_caught(self.session, error if isinstance(error, Failure) else Failure(error), str(reply))
+        return reply
 
     def _say(self, reply: Reply) -> None:
+        if not self.greeted:
+            self.close(reply)
+            return
         self._out.append(self.factory.registry.reply_octets(reply))
         if reply.code >= 400:
             counts, transaction = self.session.counts, self.session.transaction

@@ -10,6 +10,7 @@ both, and is all that the verb table needs to know about order::
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -174,16 +175,22 @@ class Dialect(Protocol):
     """What a session can ask about the verbs and extensions it is spoken to in: the registry's reading side."""
 
     @property
-    def mail_parameters(self) -> Mapping[str, Parameter[Any]]: ...
+    def mail_parameters(self) -> Mapping[str, Parameter[Any]]:
+        """The parameters of MAIL by keyword."""
+        ...
 
     @property
-    def rcpt_parameters(self) -> Mapping[str, Parameter[Any]]: ...
+    def rcpt_parameters(self) -> Mapping[str, Parameter[Any]]:
+        """The parameters of RCPT by keyword."""
+        ...
 
     def keywords(self, session: "Session") -> Sequence[str]:
         """The lines of the reply to EHLO behind the first."""
+        ...
 
     def help(self, topic: str) -> str | None:
         """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
+        ...
 
 
 class Transaction:
@@ -212,15 +219,19 @@ class Transaction:
             self.delivery.abort()
 
     def envelope(self) -> Envelope:
+        """Whom the mail is from and to, as far as that is known by now."""
         return Envelope(self.id, self.reverse_path, tuple(self.recipients))
+
+
+def _ask_rest(checks: Sequence[Check], subject: tuple[object, ...], _: None) -> Later[None]:
+    return _ask(checks, subject)
 
 
 def _ask(checks: Sequence[Check], subject: tuple[object, ...]) -> Later[None]:
     for count, check in enumerate(checks, 1):
         answer = check(*subject)
         if answer is not None:
-            rest = checks[count:]
-            return then(answer, lambda _: _ask(rest, subject))
+            return then(answer, partial(_ask_rest, checks[count:], subject))
     return None
 
 
@@ -288,12 +299,12 @@ class Session:
         self.stage = Stage.CONNECTED
         self.transaction: Transaction | None = None
 
-    def ask(self, phase: Phase, *subject: object) -> Later[None]:
+    def ask(self, phase: Phase | None, *subject: object) -> Later[None]:
         """Ask the policies of *phase* about *subject*, in their order; the first that refuses ends it.
 
         :raises Refusal: one of them refused.
         """
-        return _ask(self.checks.get(phase, ()), (self, *subject))
+        return _ask(self.checks[phase], (self, *subject)) if phase in self.checks else None
 
     def hello(self, name: str, *, esmtp: bool) -> None:
         """HELO or EHLO was accepted: as after RSET, the buffers are clear (RFC 5321 section 4.1.4)."""

@@ -109,7 +109,7 @@ def _parse_host(value: object) -> str:
     try:
         return parse_mailbox(f"postmaster@{_parse_text(value)}").host
     except GrammarError as error:
-        raise ValueError(f"is not a domain: {error.text}") from None
+        raise ValueError(f"is not a domain name: {error.text.removeprefix('Syntax: ')}") from None
 
 
 def _parse_domain(value: object) -> str:
@@ -139,7 +139,7 @@ def _show_size(octets: int) -> str:
 
 def _show_duration(seconds: float) -> str:
     unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0 or not unit)
-    return f"{seconds / _SECONDS[unit]:g}{unit.lower()}"
+    return f"{seconds / _SECONDS[unit]:.10g}{unit.lower()}"
 
 
 _newlines = _one_of(*(each.value for each in BareNewline))

@@ -171,7 +171,7 @@ class Registry:
         if not topic:
             return "\n".join(["Verbs:", *_wrapped(sorted(self.verbs)), "HELP verb tells more"])
         verb = self.verbs.get(topic.upper())
-        return verb and f"{verb.syntax}\n{verb.help}"
+        return f"{verb.syntax}\n{verb.help}" if verb else None
 
     def table(self) -> str:
         """The verbs and extensions as a person reads them."""
@@ -180,7 +180,9 @@ class Registry:
         for verb in self.verbs.values():
             stages = "any" if verb.stages == ANY_STAGE else " ".join(s.name for s in Stage if s & verb.stages)
             flags = " ".join(flag for flag in ("idle", "ends") if getattr(verb, flag))
-            verbs.append((verb.name, stages, verb.phase or "-", flags or "-", origin.get(verb.name, "core"), verb.syntax))
+            verbs.append(
+                (verb.name, stages, verb.phase or "-", flags or "-", origin.get(verb.name, "core"), verb.syntax)
+            )
         extensions = [("extension", "specified in", "MAIL parameters", "RCPT parameters")]
         for each in self.extensions:
             mail, rcpt = (" ".join(p.keyword for p in ps) or "-" for ps in (each.mail_parameters, each.rcpt_parameters))

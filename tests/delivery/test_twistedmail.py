@@ -11,16 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.mail.mail import BounceDomain, FileMessage
 from twisted.mail.protocols import ESMTPDomainDelivery
 from twisted.mail.smtp import ESMTP, Address, SMTPBadRcpt, SMTPBadSender, SMTPServerError, User
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.delivery.twistedmail import CLIENT, WAYS, RecordingDelivery, RecordingFactory
+from tests.delivery.twistedmail import CLIENT, WAYS, RecordingDelivery, RecordingFactory, raise_
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, ReversePath, Session
 from twistsmtp.delivery.twistedmail import adapt
 from twistsmtp.factory import SMTPFactory
@@ -29,6 +31,7 @@ HELLO = [b"EHLO client.example"]
 ENVELOPE = [*HELLO, b"MAIL FROM:<ann@one.example>", b"RCPT TO:<joe@two.example>"]
 LETTER = [b"Subject: lunch", b"", b"At noon?"]
 ADDRESS = IPv4Address("TCP", CLIENT, 25025)
+GONE = Failure(ConnectionDone())
 
 
 def ours(delivery: Any) -> Any:
@@ -196,12 +199,10 @@ class SameCallsTests(SynchronousTestCase):
             delivery = RecordingDelivery()
             protocol = server(delivery)
             talk(protocol, [*ENVELOPE, b"RCPT TO:<sue@two.example>", b"DATA", *LETTER])
-            protocol.connectionLost(IPv4Address)
+            protocol.connectionLost(GONE)
             self.assertEqual(delivery.said("eom", "lost"), [(b"joe", "lost"), (b"sue", "lost")])
 
-    lines = st.lists(
-        st.text("ab:. \t", max_size=6).map(str.encode) | st.sampled_from([b"", b".", b"..", b"\xff\x00"])
-    )
+    lines = st.lists(st.text("ab:. \t", max_size=6).map(str.encode) | st.sampled_from([b"", b".", b"..", b"\xff\x00"]))
 
     @given(lines)
     @example([])
@@ -226,7 +227,7 @@ class ReplyTests(SynchronousTestCase):
         return talk(ours(self.delivery), lines)
 
     def test_sender_refused(self) -> None:
-        for refuse in (fail, _raise):
+        for refuse in (fail, raise_):
 
             def sender(origin: Address, refuse: Callable[[Exception], Any] = refuse) -> Any:
                 return refuse(SMTPBadSender(origin, 503, "Who are you?"))
@@ -235,7 +236,7 @@ class ReplyTests(SynchronousTestCase):
             self.assertEqual(self.reply(ENVELOPE[:2]), b"503 5.1.0 Who are you?\r\n")
 
     def test_recipient_refused(self) -> None:
-        self.delivery.recipient = lambda user: _raise(SMTPBadRcpt(user, 551, "5.1.6 Moved\nto three.example"))
+        self.delivery.recipient = lambda user: raise_(SMTPBadRcpt(user, 551, "5.1.6 Moved\nto three.example"))
         self.assertEqual(self.reply(ENVELOPE), b"551-5.1.6 Moved\r\n551 5.1.6 to three.example\r\n")
 
     def test_factory_without_delivery(self) -> None:
@@ -259,7 +260,7 @@ class ReplyTests(SynchronousTestCase):
         ]
         for part, lines in failing:
             self.delivery = RecordingDelivery()
-            setattr(self.delivery, part, lambda *_: _raise(LookupError("secret")))
+            setattr(self.delivery, part, lambda *_: raise_(LookupError("secret")))
             self.assertEqual(self.reply(lines)[:9], b"451 4.3.0")
             self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
@@ -268,13 +269,9 @@ class ReplyTests(SynchronousTestCase):
         self.delivery.ends[b"joe"] = lambda: stored
         protocol = ours(self.delivery)
         talk(protocol, [*ENVELOPE, b"RCPT TO:<sue@two.example>", b"DATA", *LETTER, b"."])
-        protocol.connectionLost()
+        protocol.connectionLost(GONE)
         self.assertTrue(stored.called)
         self.assertEqual(self.delivery.said("lost"), [(b"joe", "lost")])
-
-
-def _raise(error: Exception) -> Any:
-    raise error
 
 
 class RealDeliveryTests(SynchronousTestCase):
@@ -287,9 +284,7 @@ class RealDeliveryTests(SynchronousTestCase):
             def exists(self, user: User) -> Callable[[], FileMessage]:
                 return lambda: FileMessage(tmp.open("wb"), str(tmp), str(new))
 
-        service = SimpleNamespace(
-            queue=None, domains={b"two.example": FileDomain(), b"closed.example": BounceDomain()}
-        )
+        service = SimpleNamespace(queue=None, domains={b"two.example": FileDomain(), b"closed.example": BounceDomain()})
         delivery = ESMTPDomainDelivery(service, None, b"mx.example")
         protocol = ours(delivery)
         transport = connect(protocol)
@@ -299,9 +294,7 @@ class RealDeliveryTests(SynchronousTestCase):
         self.assertEqual(codes[2:], [b"250 2.1.0", b"250 2.1.5", b"550 5.1.0", b"354 Start", b"250 2.0.0"])
         self.assertFalse(tmp.exists())
         received, *rest = new.read_bytes().split(b"\nSubject:")
-        self.assertTrue(
-            received.startswith(b"Received: from client.example ([192.0.2.7] helo=client.example")
-        )
+        self.assertTrue(received.startswith(b"Received: from client.example ([192.0.2.7] helo=client.example"))
         self.assertEqual(rest, [b" lunch\n\nAt noon?\n"])
 
     def test_file_of_a_message_without_end_goes(self) -> None:
@@ -311,5 +304,5 @@ class RealDeliveryTests(SynchronousTestCase):
         protocol = ours(delivery)
         talk(protocol, [*ENVELOPE, b"DATA", *LETTER])
         self.assertTrue(tmp.exists())
-        protocol.connectionLost()
+        protocol.connectionLost(GONE)
         self.assertFalse(tmp.exists())

@@ -1,17 +1,44 @@
-"""Deliveries as ``twisted.mail`` has them, which write down what is asked of them."""
+"""Deliveries as ``twisted.mail`` has them, which write down what is asked of them; and those who ask."""
 
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory, IMessageSMTP
 from twisted.mail.smtp import Address, User
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-__all__ = ["CLIENT", "WAYS", "RecordingDelivery", "RecordingFactory", "RecordingMessage"]
+from twistsmtp.delivery.api import DeliveryTransaction, Envelope, Recipient, Refusal, ReversePath, Session
+from twistsmtp.delivery.twistedmail_adapter import TwistedMailDelivery
+from twistsmtp.later import drive, is_later
+from twistsmtp.limits import Limits
+from twistsmtp.verb import Registry
+from twistsmtp.wire.grammar import Mailbox
+from twistsmtp.wire.reply import Catalogue
+
+__all__ = [
+    "ANN",
+    "CLIENT",
+    "JOE",
+    "SUE",
+    "WAYS",
+    "AdapterTestCase",
+    "Broken",
+    "RecordingDelivery",
+    "RecordingFactory",
+    "RecordingMessage",
+    "answer",
+    "raise_",
+]
 
 #: Where the client of every test is.
 CLIENT = "192.0.2.7"
+ANN = ReversePath(mailbox=Mailbox("ann", "one.example"))
+JOE = Recipient(mailbox=Mailbox("joe", "two.example"))
+SUE = Recipient(mailbox=Mailbox("sue", "two.example"))
 
 
 async def _coroutine(value: object) -> object:
@@ -24,6 +51,20 @@ WAYS: tuple[Callable[[Any], Any], ...] = (lambda value: value, succeed, _corouti
 
 def _seen(address: Address) -> tuple[object, ...]:
     return (type(address), address.local, address.domain)
+
+
+def answer(value: Any) -> Any:
+    """What *value* is, or a Deferred if it is not there yet."""
+    return drive(value) if is_later(value) else value
+
+
+class Broken(Exception):
+    """What no delivery means to do."""
+
+
+def raise_(error: Exception) -> Any:
+    """Where only an expression can stand."""
+    raise error
 
 
 @implementer(IMessageSMTP)
@@ -98,3 +139,44 @@ class RecordingFactory:
     def getMessageDelivery(self) -> RecordingDelivery | None:
         self.asked += 1
         return self.delivery
+
+
+class AdapterTestCase(SynchronousTestCase):
+    """Does what the server does with a delivery."""
+
+    def setUp(self) -> None:
+        self.delivery = RecordingDelivery()
+        self.session = self.new_session()
+
+    def new_session(self, **limits: Any) -> Session:
+        session = Session(
+            id="s",
+            peer=IPv4Address("TCP", CLIENT, 25025),
+            hostname="mx.example",
+            delivery=TwistedMailDelivery(self.delivery),
+            dialect=Registry(()),
+            limits=Limits(**limits),
+            replies=Catalogue(),
+            checks={},
+            seconds=Clock().seconds,
+        )
+        session.hello("client.example", esmtp=True)
+        return session
+
+    def begin(self, *recipients: Recipient, reverse_path: ReversePath = ANN) -> DeliveryTransaction:
+        """A transaction that has its recipients."""
+        transaction: DeliveryTransaction = answer(self.session.delivery.begin(self.session, reverse_path))
+        for recipient in recipients:
+            self.assertIsNone(answer(transaction.rcpt(recipient)))
+        return transaction
+
+    def opened(self, *recipients: Recipient) -> DeliveryTransaction:
+        """A transaction whose octets are about to come."""
+        recipients = recipients or (JOE,)
+        transaction = self.begin(*recipients)
+        transaction.open(Envelope("s.1", ANN, recipients))
+        return transaction
+
+    def refusal(self, function: Any, *arguments: Any) -> str:
+        """The reply that the call refuses with."""
+        return str(self.assertRaises(Refusal, lambda: answer(function(*arguments))).reply)

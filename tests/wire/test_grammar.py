@@ -26,7 +26,7 @@ class GrammarTestCase(SynchronousTestCase):
     def assert_refused(
         self, expected: tuple[str, int, str], parse: Callable[..., object], *arguments: object
     ) -> GrammarError:
-        error = self.assertRaises(GrammarError, parse, *arguments)
+        error: GrammarError = self.assertRaises(GrammarError, parse, *arguments)
         self.assertEqual((error.production, error.code, error.enhanced), expected, arguments)
         self.assertIn(error.production.lower(), error.text.lower())
         self.assertTrue(error.text.isascii() and error.text.isprintable())
@@ -91,9 +91,7 @@ class SplitCommandTests(GrammarTestCase):
             self.assertNotIn(" ", verb)
             self.assertNotIn("\t", verb)
             self.assertEqual(argument, argument.strip(" \t"))
-            self.assertEqual(
-                "".join(line.decode().upper().split()), "".join((verb + argument).upper().split())
-            )
+            self.assertEqual("".join(line.decode().upper().split()), "".join((verb + argument).upper().split()))
 
     @given(st.from_regex(r"[A-Za-z][A-Za-z0-9-]*", fullmatch=True), st.text(strategies.graphic_or_space))
     def test_the_short_way_and_the_long_agree(self, verb: str, argument: str) -> None:
@@ -184,8 +182,7 @@ class ReversePathTests(GrammarTestCase):
             ">",
             "<",
         ):
-            code = ("Local-part", 501, "5.1.7") if path == "<" else ("Reverse-path", 501, "5.1.7")
-            self.assert_refused(code, parse_reverse_path, f"FROM:{path}")
+            self.assert_refused(("Reverse-path", 501, "5.1.7"), parse_reverse_path, f"FROM:{path}")
         for path in (
             "< a@b>",
             "< >",
@@ -207,7 +204,8 @@ class ReversePathTests(GrammarTestCase):
         for route in ("@a", "@:", "@a,:", "@a,b:", "@a, @b:", "@a,,@b:", "@a;@b:", "@[1.2.3.4]:"):
             self.assert_refused(("A-d-l", 501, "5.1.7"), parse_reverse_path, f"FROM:<{route}")
         self.assert_refused(("Local-part", 501, "5.1.7"), parse_reverse_path, "FROM:@a:b@c")
-        self.assert_refused(("Reverse-path", 501, "5.1.7"), parse_reverse_path, "FROM:<@a:>")
+        for path in ("<@a:>", "<@a:", "<@a:<b@c>>"):
+            self.assert_refused(("Reverse-path", 501, "5.1.7"), parse_reverse_path, f"FROM:{path}")
 
     def test_a_domain_is_required(self) -> None:
         for path in ("<a>", "a", '<"a b">', "<postmaster>", "postmaster", "<@a:b>"):
@@ -236,9 +234,7 @@ class ForwardPathTests(GrammarTestCase):
         """RFC 5321 section 4.1.1.3, in any case, and its domain may be there."""
         for local in ("postmaster", "Postmaster", "POSTMASTER"):
             self.assertEqual(parse_forward_path(f"TO:<{local}>"), (Mailbox(local, ""), ""))
-            self.assertEqual(
-                parse_forward_path(f"TO: {local} NOTIFY=NEVER"), (Mailbox(local, ""), "NOTIFY=NEVER")
-            )
+            self.assertEqual(parse_forward_path(f"TO: {local} NOTIFY=NEVER"), (Mailbox(local, ""), "NOTIFY=NEVER"))
             self.assertEqual(parse_forward_path(f'TO:<"{local}">'), (Mailbox(local, ""), ""))
             self.assertEqual(parse_forward_path(f"TO:<{local}@b>"), (Mailbox(local, "b"), ""))
         for local in ("postmaster2", "a", "po\u017ftmaster", '""'):
@@ -288,9 +284,6 @@ class PathTests(GrammarTestCase):
                 self.assertEqual(parse_forward_path(argument), (Mailbox(local, domain), ""))
             else:
                 self.assert_refused((production, 553, "5.1.3"), parse_forward_path, argument)
-            self.assertEqual(
-                parse_forward_path(argument, VAST)[0].local, local
-            ) if "d" * 64 not in domain else None
 
     def test_a_path_counts_with_its_brackets_and_route(self) -> None:
         limits = PathLimits(path=6)
@@ -360,9 +353,7 @@ class PathTests(GrammarTestCase):
                 self.assertRaises(GrammarError, parse_forward_path, f"TO:{path}", limits)
         self.assertRaises(GrammarError, parse_reverse_path, "FROM" + " " * size)
         self.assertRaises(GrammarError, parse_reverse_path, " " * size)
-        self.assertEqual(
-            parse_reverse_path("FROM:" + " " * size + "<a@b>" + " " * size), (Mailbox("a", "b"), "")
-        )
+        self.assertEqual(parse_reverse_path("FROM:" + " " * size + "<a@b>" + " " * size), (Mailbox("a", "b"), ""))
         self.assertEqual(parse_reverse_path("FROM:<" + "@a," * size + "@b:c@d>", VAST)[0], Mailbox("c", "d"))
 
 
@@ -429,12 +420,9 @@ class ParametersTests(GrammarTestCase):
         self.assert_refused(("esmtp-param", 555, "5.5.4"), parse_parameters, " ".join(parameters))
 
     @given(strategies.parameters, st.sampled_from([" ", "\t", "   ", " \t"]), st.booleans())
-    def test_they_round_trip(
-        self, parameters: tuple[tuple[str, str | None], ...], blanks: str, lower: bool
-    ) -> None:
+    def test_they_round_trip(self, parameters: tuple[tuple[str, str | None], ...], blanks: str, lower: bool) -> None:
         text = blanks.join(
-            (key.lower() if lower else key) + ("" if value is None else f"={value}")
-            for key, value in parameters
+            (key.lower() if lower else key) + ("" if value is None else f"={value}") for key, value in parameters
         )
         self.assertEqual(parse_parameters(text), parameters)
 

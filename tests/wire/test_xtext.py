@@ -30,9 +30,7 @@ class XtextTests(SynchronousTestCase):
         for text in ("+", "a+", "+4", "+4g", "+3d", "+ 41", "a=b", "a b", "a\tb", "a\n", "\x7f", "+-1"):
             for decode in (decode_xtext, decode_xtext_octets):
                 error = self.assertRaises(GrammarError, decode, text)
-                self.assertEqual(
-                    (error.production, error.code, error.enhanced), ("xtext", 501, "5.5.4"), text
-                )
+                self.assertEqual((error.production, error.code, error.enhanced), ("xtext", 501, "5.5.4"), text)
 
     def test_beyond_ascii(self) -> None:
         error = self.assertRaises(GrammarError, decode_xtext, "\u00fc")

@@ -61,13 +61,16 @@ class DeliveryTransaction(Protocol):
 
     def rcpt(self, recipient: Recipient) -> Later[None]:
         """Take *recipient*, or raise `Refusal`."""
+        return None
 
     def open(self, envelope: Envelope) -> Later[None]:
         """The message's octets are about to come. The recipients are those that `rcpt` took."""
+        return None
 
     def write(self, octets: bytes) -> Later[None]:
         """The next octets of the message, decoded, with CRLF line ends, cut anywhere. The first begin with the
         Received field, if the delivery `wants_received`."""
+        return None
 
     def commit(self) -> Later[Reply | Sequence[Reply] | None]:
         """The message is complete. Answer when it is safe: what a 250 is sent for must survive a power cut.
@@ -76,10 +79,12 @@ class DeliveryTransaction(Protocol):
             order. Over SMTP, which has room for one, the first that is temporary stands for all, else the first that
             refuses: the client then sends again or reports, so that nothing is lost.
         """
+        return None
 
     def abort(self) -> None:
         """Drop all there is of the message, now or soon. Called once, unless `commit` has answered; a `commit` that
         fails or is cancelled has not."""
+        return None
 
 
 class Delivery(Protocol):

@@ -19,7 +19,6 @@ what does not fit its signature is refused before it is called.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.plugin import IPlugin, getPlugins
@@ -61,13 +60,21 @@ class DeliveryMaker:
     def make(self, *args: str, **options: str) -> Delivery:
         """What the function makes of the parts of a string.
 
-        :raises ValueError: they do not fit it, it raises that itself, or something that it needs is not installed.
+        :raises ValueError: they do not fit it or it refuses them, or something that it needs is not installed.
         """
         try:
             function = namedAny(self.function)
         except ImportError as error:
             raise ValueError(f"it needs something that is not installed: {error}") from error
-        return _call(function, self.synopsis, args, options)
+        signature = inspect.signature(function)
+        try:
+            signature.bind(*args, **options)
+        except TypeError as error:
+            unknown = [key for key in options if key not in signature.parameters]
+            problem = f"there is no option {unknown[0]!r}" if unknown else str(error)
+            raise ValueError(f"{problem} (the form is {self.synopsis})") from None
+        delivery: Delivery = function(*args, **options)
+        return delivery
 
 
 def delivery_makers() -> list[IDeliveryMaker]:
@@ -85,14 +92,13 @@ def make_delivery(text: str) -> Delivery:
     makers = delivery_makers()
     found = [maker for maker in makers if maker.name == name]
     if not found:
-        raise ValueError(
-            f"no delivery is called {name!r}; there are {', '.join(maker.name for maker in makers)}"
-        )
+        known = ", ".join(maker.name for maker in makers)
+        raise ValueError(f"no delivery is called {name!r}; there are {known}")
     if len(found) > 1:
         raise ValueError(f"{len(found)} plugins are called {name!r}")
     try:
         args, options = _sort(rest)
-        return _call(found[0].make, found[0].synopsis, args, options)
+        return found[0].make(*args, **options)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -132,16 +138,3 @@ def _sort(parts: list[list[str]]) -> tuple[list[str], dict[str, str]]:
             raise ValueError(f"the option {key!r} stands there twice")
         options[key] = value
     return [part[0] for part in parts if len(part) == 1], options
-
-
-def _call(
-    function: Callable[..., Delivery], synopsis: str, args: Sequence[str], options: dict[str, str]
-) -> Delivery:
-    signature = inspect.signature(function)
-    try:
-        signature.bind(*args, **options)
-    except TypeError as error:
-        unknown = [key for key in options if key not in signature.parameters]
-        problem = f"there is no option {unknown[0]!r}" if unknown else str(error)
-        raise ValueError(f"{problem} (the form is {synopsis})") from None
-    return function(*args, **options)

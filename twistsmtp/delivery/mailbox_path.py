@@ -1,7 +1,7 @@
 """A mailbox's folder: a path in which ``{local}`` and ``{domain}`` stand for the parts of an address.
 
-An address is text from a stranger, so what it says may only ever be the name of one folder: it is that name or there
-is no such folder, and nothing is escaped, cut or replaced. Two addresses that differ in case alone are one mailbox.
+An address is text from a stranger, and names a folder just as it is or does not name one: nothing in it is escaped,
+cut or replaced. Only, addresses that differ in case alone are one mailbox.
 """
 
 import os
@@ -18,8 +18,8 @@ NAME_LIMIT = 255
 
 
 def is_file_name(text: str) -> bool:
-    """Whether *text*, which anybody may have written, can be used as the name of a file: no path, not hidden, no
-    control characters, not too long."""
+    """Whether *text*, which anybody may have written, can name a file: it is neither empty nor too long, and has no
+    slash, no dot in front and no character that cannot be shown."""
     if not text.isprintable() or text.startswith(".") or "/" in text:
         return False
     try:
@@ -29,7 +29,7 @@ def is_file_name(text: str) -> bool:
 
 
 class MailboxPath:
-    """A path with placeholders or none, as in ``/var/mail/{domain}/{local}``. A brace that is meant is doubled.
+    """A path with placeholders, as in ``/var/mail/{domain}/{local}``, or without. ``{{`` stands for a brace.
 
     :raises ValueError: it is empty, or has another placeholder.
     """
@@ -37,12 +37,13 @@ class MailboxPath:
     def __init__(self, path: str) -> None:
         if not path:
             raise ValueError("the path is empty")
+        path = os.path.abspath(path)
         #: The placeholders that it has.
         self.placeholders = _placeholders(path)
-        names = os.path.abspath(path).split("/")
+        names = path.split("/")
         fixed = list(takewhile(lambda name: not _placeholders(name), names))
         self._names = names[len(fixed) :]
-        #: The folder, absolute, that holds all of the others; where there are no placeholders, it is the only one.
+        #: The folder, absolute, that all others are in; without placeholders, the only one.
         self.base = "/".join(fixed).format() or "/"
 
     def fill(self, *, local: str, domain: str) -> str | None:

@@ -2,7 +2,7 @@
 
 `twistsmtp.delivery.maildir_files` makes the files; this module says which, and keeps the reactor from waiting for
 the disk. A message of up to `CHUNK` octets is one piece of work for a thread: write, fsync, rename, fsync. A longer
-one goes to its file in tmp chunk by chunk while it comes, and the client is held back while a chunk is written.
+one goes to its file in tmp chunk by chunk while it comes, and the client is held back while one is written.
 """
 
 import errno
@@ -55,9 +55,10 @@ _log = Logger()
 
 
 class _Place(NamedTuple):
-    """Where mail for a mailbox goes: its Maildir, and the subfolder that its owner may have for such mail, or ``""``."""
+    """Where mail for a mailbox goes."""
 
     maildir: str
+    #: The folder in it that its owner may have for such mail, or ``""``.
     subfolder: str
 
 
@@ -167,9 +168,7 @@ class Maildir(Delivery):
         """
         found = is_maildir(maildir)
         if not found:
-            os.stat(
-                self._path.base
-            )  # where all of them are gone, a disk is: no reason to say that nobody lives here
+            os.stat(self._path.base)  # if all of them are gone, a disk is: that does not make them unknown
         return found
 
     def _folder(self, place: _Place) -> str:
@@ -242,10 +241,9 @@ class _Transaction(DeliveryTransaction):
         octets = b"".join(self._kept)
         self._kept.clear()
         self._size = 0
+        # Not the Deferred of the thread's work: that goes on, and ends, also when nobody waits for it any more.
         answer: Deferred[None] = Deferred(lambda _: self.abort())
-        self._maildir._in_thread(step, octets).addCallbacks(
-            self._done, self._failed, (answer,), errbackArgs=(answer,)
-        )
+        self._maildir._in_thread(step, octets).addCallbacks(self._done, self._failed, (answer,), errbackArgs=(answer,))
         return answer
 
     def _done(self, _: None, answer: Deferred[None]) -> None:

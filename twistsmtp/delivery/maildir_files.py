@@ -23,7 +23,7 @@ __all__ = ["Draft", "Withdrawn", "is_maildir", "make_folder", "make_maildir", "r
 
 PARTS = ("tmp", "new", "cur")
 
-#: Seconds after which a file in tmp has been left behind by a process that was killed: maildir(5) says 36 hours.
+#: Seconds after which a file in tmp was left behind by a process that died: the Maildir page says 36 hours.
 STALE = 36 * 3600
 
 #: What `os.link` says where a copy is needed instead: another file system, or one that has no hard links or no more.
@@ -69,9 +69,9 @@ def make_folder(path: str) -> None:
 
 
 def make_maildir(path: str, base: str) -> None:
-    """Make the Maildir *path*, and what is missing between it and *base*, the folder at or above it that is there.
+    """Make the Maildir *path*, and what is missing between it and *base*, which is *path* or a folder above it.
 
-    Every folder on the way is synced, also those that are there: whoever made one may not be done with that yet.
+    All that is on the way is synced, also what is there: whoever made that may not be done with it yet.
     """
     folder = base
     for name in PurePath(path).relative_to(base).parts:
@@ -129,7 +129,6 @@ class Draft:
 
     __slots__ = (
         "_busy",
-        "_claimed",
         "_descriptor",
         "_find_folders",
         "_folders",
@@ -146,14 +145,12 @@ class Draft:
         #: The Maildirs that hold a file of ours by now, in tmp or new.
         self._made: list[str] = []
         self._descriptor: int | None = None
-        #: Guards the three below.
+        #: Guards the two below.
         self._lock = Lock()
         #: Whether somebody is at work on the files, or is to clean them up: nobody else may touch them.
         self._busy = False
-        #: Whether the message may not be made seen any more.
+        #: Whether it was given up, or a step of it failed.
         self._withdrawn = False
-        #: Whether it may not be withdrawn any more.
-        self._claimed = False
 
     def append(self, octets: bytes) -> None:
         """Write *octets* behind those that were written before.
@@ -177,7 +174,8 @@ class Draft:
             os.close(descriptor)  # a network file system may say only now that there is no room
             for folder in self._folders[1:]:
                 self._copy(folder)
-            self._claim()
+            if self._withdrawn:  # the last moment at which it makes a difference
+                raise Withdrawn
             for folder in self._folders:
                 os.rename(self._path(folder, "tmp"), self._path(folder, "new"))
             for folder in self._folders:
@@ -185,13 +183,11 @@ class Draft:
             self._made.clear()
 
     def withdraw(self) -> bool:
-        """Give the message up, unless `publish` has made it seen.
+        """Give the message up, unless `publish` has begun to have readers see it.
 
         :returns: whether `discard` is to be called. Where a step is at work still, that step cleans up.
         """
         with self._lock:
-            if self._claimed:
-                return False
             self._withdrawn = True
             idle, self._busy = not self._busy, True
             return idle and bool(self._made)
@@ -219,18 +215,15 @@ class Draft:
             yield
             done = True
         finally:
-            with self._lock:
-                # A message that lacks some of its octets must not be published by the next step.
-                self._withdrawn = self._withdrawn or not done
-                self._busy = cleaning = self._withdrawn
-            if cleaning:
-                self.discard()
+            self._end_work(done)
 
-    def _claim(self) -> None:
+    def _end_work(self, done: bool) -> None:
         with self._lock:
-            if self._withdrawn:
-                raise Withdrawn
-            self._claimed = True
+            # A message that lacks some of its octets must not be published by the next step.
+            self._withdrawn = self._withdrawn or not done
+            self._busy = cleaning = self._withdrawn
+        if cleaning:
+            self.discard()
 
     def _write(self, octets: bytes) -> int:
         descriptor = self._descriptor

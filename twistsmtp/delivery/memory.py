@@ -1,15 +1,15 @@
-"""Mail kept in memory: for tests, and for applications that look at each message themselves::
+"""Mail kept in memory: for tests, and for applications that look at each message themselves.
 
-memory = Memory()
-... SMTPFactory(memory) ...
-[message] = await memory.wait()
-print(message.envelope.reverse_path, message.email["Subject"])
+With ``SMTPFactory(memory)`` listening somewhere, this waits for the first message::
+
+    [message] = await memory.wait()
+    print(message.envelope.reverse_path, message.email["Subject"])
 """
 
 import email
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from email.policy import SMTPUTF8
+from email.policy import default
 
 from twisted.internet.defer import Deferred
 
@@ -29,7 +29,7 @@ class Message:
     @property
     def email(self) -> EmailMessage:
         """The message parsed, anew each time. It is what a client sent: it may have defects, or no sense."""
-        return email.message_from_bytes(self.octets, policy=SMTPUTF8)
+        return email.message_from_bytes(self.octets, policy=default)
 
 
 class Memory(Delivery):
@@ -107,7 +107,3 @@ class _Remembering(DeliveryTransaction):
     def commit(self) -> None:
         """Have the message seen."""
         self._memory._add(Message(self._envelope, b"".join(self._octets)))
-
-    def abort(self) -> None:
-        """Forget it."""
-        self._octets.clear()

@@ -64,13 +64,12 @@ class TwistedMailDelivery(Delivery):
     #: ``receivedHeader()`` makes it.
     wants_received = False
 
-    def __init__(
-        self, delivery: IMessageDelivery | None, factory: IMessageDeliveryFactory | None = None
-    ) -> None:
+    def __init__(self, delivery: IMessageDelivery | None, factory: IMessageDeliveryFactory | None = None) -> None:
         self._delivery = delivery
         self._factory = factory
 
     async def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+        """Ask about the sender of one message."""
         helo = ((session.helo or "").encode(), session.client.encode())
         origin = address_of(reverse_path.mailbox, session)
         with _refusing():
@@ -85,9 +84,7 @@ class TwistedMailDelivery(Delivery):
 class _Transaction(DeliveryTransaction):
     """One message for one or more recipients, each with a message object of its own."""
 
-    def __init__(
-        self, session: Session, delivery: IMessageDelivery, helo: tuple[bytes, bytes], sender: Any
-    ) -> None:
+    def __init__(self, session: Session, delivery: IMessageDelivery, helo: tuple[bytes, bytes], sender: Any) -> None:
         self._session = session
         self._delivery = delivery
         self._helo = helo
@@ -153,9 +150,7 @@ class _Transaction(DeliveryTransaction):
             try:
                 message.connectionLost()
             except Exception:
-                _log.failure(
-                    "{id} connectionLost() of {message!r} failed", id=self._session.id, message=message
-                )
+                _log.failure("{id} connectionLost() of {message!r} failed", id=self._session.id, message=message)
 
     def _give(self, lines: list[bytes]) -> None:
         """*lines* to every message object, line by line as they would come from the wire."""
@@ -252,8 +247,9 @@ def address_of(mailbox: Mailbox | None, session: Session) -> Address:
         raise Refusal(_NOT_ASCII)
     domain = mailbox.domain if mailbox.domain.isascii() else mailbox.host
     # Set, not parsed: its parser knows no address literals and no quoted pairs.
-    address.addrstr = f"<{Mailbox(mailbox.local, domain)}>".encode("ascii")
-    address.local = str(Mailbox(mailbox.local, "")).encode("ascii")
+    path = str(Mailbox(mailbox.local, domain))
+    address.addrstr = f"<{path}>".encode("ascii")
+    address.local = path.removesuffix(f"@{domain}").encode("ascii")
     address.domain = (domain or session.hostname).encode("ascii")
     return address
 
@@ -286,7 +282,7 @@ def refusal_of(error: BaseException | None) -> Refusal | None:
         return error
     if not isinstance(error, SMTPServerError) or error.code not in range(400, 600):
         return None
-    response = error.resp if isinstance(error.resp, bytes) else str(error.resp).encode()
+    response = error.resp if isinstance(error.resp, bytes) else str(error.resp).encode("utf-8", "backslashreplace")
     text = "\n".join([line.decode("utf-8", "backslashreplace") for line in response.splitlines()])
     match = _ENHANCED.match(text)
     if match is None or match[0][0] != str(error.code)[0]:

@@ -31,4 +31,5 @@ BODY = Parameter(keyword="BODY", parse=_parse, default=Body.SEVENBIT, octets=len
 
 
 def extension() -> Extension:
+    """All that it adds."""
     return Extension(name="eightbitmime", rfc="RFC 6152", keyword="8BITMIME", mail_parameters=(BODY,))

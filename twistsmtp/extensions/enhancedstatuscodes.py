@@ -8,6 +8,7 @@ __all__ = ["extension"]
 
 
 def extension() -> Extension:
+    """All that it adds."""
     return Extension(
         name="enhancedstatuscodes",
         rfc="RFC 2034",

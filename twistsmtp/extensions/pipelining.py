@@ -10,4 +10,5 @@ __all__ = ["extension"]
 
 
 def extension() -> Extension:
+    """All that it adds."""
     return Extension(name="pipelining", rfc="RFC 2920", keyword="PIPELINING")

@@ -27,6 +27,7 @@ SIZE: Parameter[int | None] = Parameter(keyword="SIZE", parse=_parse, default=No
 
 
 def extension() -> Extension:
+    """All that it adds."""
     return Extension(
         name="size",
         rfc="RFC 1870",

@@ -19,4 +19,5 @@ SMTPUTF8 = Parameter(keyword="SMTPUTF8", parse=_parse, default=False, octets=10,
 
 
 def extension() -> Extension:
+    """All that it adds."""
     return Extension(name="smtputf8", rfc="RFC 6531", keyword="SMTPUTF8", mail_parameters=(SMTPUTF8,))

@@ -18,21 +18,28 @@ class Policy(Protocol):
 
     def connect(self, session: Session) -> Later[None]:
         """A client connected, and is not greeted yet. A refusal is the greeting, and ends the connection."""
+        return None
 
     def hello(self, session: Session, name: str) -> Later[None]:
         """HELO or EHLO gave *name*."""
+        return None
 
     def auth(self, session: Session, identity: str) -> Later[None]:
         """The client proved that it is *identity*."""
+        return None
 
     def mail(self, session: Session, reverse_path: ReversePath) -> Later[None]:
         """MAIL asks for a transaction."""
+        return None
 
     def rcpt(self, session: Session, recipient: Recipient) -> Later[None]:
         """RCPT adds *recipient* to the open transaction."""
+        return None
 
     def data(self, session: Session, envelope: Envelope) -> Later[None]:
         """The message is about to come."""
+        return None
 
     def message(self, session: Session, envelope: Envelope) -> Later[None]:
         """The message has come, whole and well-formed, and is about to be committed."""
+        return None

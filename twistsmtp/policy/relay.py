@@ -24,6 +24,7 @@ class RelayRule(Policy):
         self.hosts = frozenset(parse_mailbox(f"postmaster@{name}").host for name in names - {"*"})
 
     def rcpt(self, session: Session, recipient: Recipient) -> None:
+        """Refuse *recipient*, unless it is ours."""
         mailbox = recipient.mailbox
         # <postmaster> alone has no domain and is always ours (RFC 5321 section 4.5.1).
         if self.anywhere or not mailbox.domain or mailbox.host in self.hosts:

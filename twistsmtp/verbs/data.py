@@ -44,6 +44,7 @@ class MessageIntake:
         self.waiting: Deferred[None] | None = None
 
     def feed(self, data: bytes, start: int) -> int:
+        """Decode *data* from *start* on, and pass on what may go to the delivery."""
         octets, end = self._stream.feed(data, start)
         if octets:
             self._transaction.octets += len(octets)
@@ -67,8 +68,8 @@ class MessageIntake:
                 if answer is None:
                     return
                 waiting = drive(answer)
-            except Exception:
-                self._failed(Failure())
+            except Exception as error:
+                self._failed(Failure(error))
             else:
                 self.waiting = waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
 
@@ -78,6 +79,7 @@ class MessageIntake:
         return self._transaction.delivery.write(octets)
 
     def end(self) -> Later[Outcome]:
+        """The message is whole: commit it, or say what was wrong with it."""
         if self._refusal is None:
             try:
                 answer = then(self._session.ask(Phase.MESSAGE, self._envelope), self._commit)
@@ -85,8 +87,8 @@ class MessageIntake:
                     answer = drive(answer)
                 if isinstance(answer, Deferred):
                     return answer.addCallbacks(self._committed, self._not_committed)
-            except Exception:
-                self._failed(Failure())
+            except Exception as error:
+                self._failed(Failure(error))
             else:
                 return self._committed(answer)
         return self._ended(self._refusal)
@@ -137,8 +139,11 @@ def _one_for_all(replies: Sequence[Reply]) -> Reply:
     return min(replies, key=lambda reply: (not reply.temporary, reply.positive))
 
 
+_no_argument = no_argument("DATA")
+
+
 def _parse(session: Session, argument: str) -> Envelope:
-    no_argument("DATA")(session, argument)
+    _no_argument(session, argument)
     return session.current.envelope()
 
 

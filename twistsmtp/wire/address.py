@@ -252,4 +252,4 @@ def _a_labels(domain: str) -> str:
 def _a_label(label: str) -> str:
     # UTS 46 lets a client leave the case and the width of characters as its user typed them. What it maps to
     # a dot is refused by `alabel`: in SMTP only "." parts labels.
-    return idna.alabel(idna.uts46_remap(label, std3_rules=True)).decode("ascii")
+    return idna.alabel(idna.uts46_remap(label)).decode("ascii")

@@ -123,10 +123,10 @@ _FORWARD = _Side(
 # Reverse-path = Path / "<>"
 # Forward-path = Path
 # Path         = "<" [ A-d-l ":" ] Mailbox ">"
-# Without A-d-l, of Mailbox only Dot-string "@" Domain, and all ASCII.
+# Without A-d-l, of Mailbox only Dot-string "@" Domain, and all ASCII; with the blank that many clients put before it.
 _COMMON_PATH = rf"<({ASCII_DOT_STRING})@({ASCII_DOMAIN})>{BLANKS_OR_END.pattern}"
-_COMMON_REVERSE_PATH = re.compile(rf"[Ff][Rr][Oo][Mm]:{_COMMON_PATH}")
-_COMMON_FORWARD_PATH = re.compile(rf"[Tt][Oo]:{_COMMON_PATH}")
+_COMMON_REVERSE_PATH = re.compile(rf"[Ff][Rr][Oo][Mm]: ?+{_COMMON_PATH}")
+_COMMON_FORWARD_PATH = re.compile(rf"[Tt][Oo]: ?+{_COMMON_PATH}")
 _NULL_REVERSE_PATH = re.compile(rf"{_REVERSE.keyword.pattern}<>{BLANKS_OR_END.pattern}")
 
 
@@ -197,7 +197,7 @@ def _scan_path(text: str, start: int, side: _Side, limits: PathLimits) -> tuple[
         if route is None:
             raise GrammarError("A-d-l", 501, side.enhanced, "Syntax: A-d-l, the source route, is malformed")
         inside = route.end()
-    if text.startswith((">", "<"), inside):
+    if text[inside : inside + 1] in ("", "<", ">"):
         raise _malformed(side)
     mailbox, end = scan_mailbox(text, inside, limits, side.enhanced)
     follower = text[end : end + 1]
@@ -237,9 +237,9 @@ def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
         keyword, value = match.groups()
         keyword = keyword.upper()
         if keyword in parameters:
-            raise GrammarError("esmtp-param", 501, "5.5.4", "Syntax: an esmtp-keyword may stand only once")
+            raise GrammarError("esmtp-param", 501, "5.5.4", "Syntax: an esmtp-param may stand only once")
         if len(parameters) == PARAMETER_LIMIT:
-            raise GrammarError("esmtp-param", 555, "5.5.4", "There are too many parameters (esmtp-param)")
+            raise GrammarError("esmtp-param", 555, "5.5.4", "Too many of esmtp-param")
         parameters[keyword] = value
         position = match.end()
     return tuple(parameters.items())

@@ -24,6 +24,8 @@ def _encode(code: int, enhanced: str, text: str) -> bytes:
     """The octets of a reply. RFC 2034 section 4: the enhanced code stands on every line of a multi-line reply."""
     prefix = f"{enhanced} " if enhanced else ""
     room = LINE_LIMIT - len(prefix) - len("250-\r\n")
+    if text.isprintable() and text.isascii() and len(text) <= room:  # nearly all replies: one plain line
+        return f"{code} {prefix}{text}\r\n".encode("ascii")
     *continued, last = (printable(line, room) for line in text.split("\n"))
     lines = [f"{code}-{prefix}{line}\r\n" for line in continued]
     lines.append(f"{code} {prefix}{last}\r\n")
@@ -35,7 +37,7 @@ def _encode_basic(code: int, text: str) -> bytes:
     return _encode(code, "", text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Reply:
     """What the server says to one command.
 
@@ -53,12 +55,15 @@ class Reply:
     #: The reply on the wire, with its enhanced code.
     octets: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"a reply code is 200 to 599, not {self.code}")
-        if self.enhanced and (self.enhanced[0] != str(self.code)[0] or self.code < 200):
-            raise ValueError(f"enhanced code {self.enhanced} is not of the class of {self.code}")
-        object.__setattr__(self, "octets", _encode(self.code, self.enhanced, self.text))
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        if not 200 <= code <= 599:
+            raise ValueError(f"a reply code is 200 to 599, not {code}")
+        if enhanced and enhanced[0] != str(code)[0]:
+            raise ValueError(f"enhanced code {enhanced} is not of the class of {code}")
+        _set_code(self, code)
+        _set_enhanced(self, enhanced)
+        _set_text(self, text)
+        _set_octets(self, _encode(code, enhanced, text))
 
     @property
     def basic_octets(self) -> bytes:
@@ -80,7 +85,16 @@ class Reply:
 
     def fill(self, **values: object) -> "Reply":
         """The reply with the ``{name}`` places of its text filled; a value cannot add a line."""
-        return Reply(self.code, self.enhanced, self.text.format(**{k: printable(str(v)) for k, v in values.items()}))
+        for name, value in values.items():
+            values[name] = printable(str(value))
+        return Reply(self.code, self.enhanced, self.text.format_map(values))
+
+
+# A message's own 250 is made for each message, so it matters that this is the quick way to set a frozen value's slots.
+_set_code = Reply.__dict__["code"].__set__
+_set_enhanced = Reply.__dict__["enhanced"].__set__
+_set_text = Reply.__dict__["text"].__set__
+_set_octets = Reply.__dict__["octets"].__set__
 
 
 class Refusal(Exception):
@@ -135,7 +149,9 @@ class Catalogue:
     # Refusals of a message
     message_too_big: Reply = Reply(552, "5.3.4", "Message exceeds the limit of {limit} octets")
     message_line_too_long: Reply = Reply(554, "5.6.0", "A line of the message exceeds the limit of {limit} octets")
-    bare_newline: Reply = Reply(550, "5.6.0", "Message holds a bare {found}: lines end with CRLF (RFC 5321 section 2.3.8)")
+    bare_newline: Reply = Reply(
+        550, "5.6.0", "Message holds a bare {found}: lines end with CRLF (RFC 5321 section 2.3.8)"
+    )
     mail_loop: Reply = Reply(554, "5.4.6", "Mail loop: the message has passed through {hops} servers")
     insufficient_storage: Reply = Reply(452, "4.3.1", "Insufficient system storage")
 

@@ -1,0 +1,151 @@
+"""Directives whose content is taken from the code, so that it cannot say anything else than the code does.
+
+``verbs``, ``limits``, ``settings`` and ``deliveries`` take nothing. ``replies`` takes a list of fields that says what
+each refusal of the catalogue means, by name; a refusal that is not explained, or that there is not, is an error.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from enum import Enum
+
+from docutils import nodes  # type: ignore[import-untyped]  # its stubs are no tool of ours
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from twistsmtp.config import SETTINGS, Setting
+from twistsmtp.delivery.find import delivery_makers
+from twistsmtp.extensions import load_extensions
+from twistsmtp.limits import Limits
+from twistsmtp.values import DURATION, FLAG, SIZE
+from twistsmtp.verb import Registry
+from twistsmtp.verbs import CORE
+from twistsmtp.wire.grammar import PathLimits
+from twistsmtp.wire.reply import Catalogue
+
+__all__ = ["setup"]
+
+
+class Verbs(SphinxDirective):
+    """The table of verbs and extensions, as ``--print-verbs`` prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table, as it is printed."""
+        table = Registry(CORE, load_extensions()).table()
+        return [nodes.literal_block(table, table, language="text")]
+
+
+class Written(SphinxDirective):
+    """Content that is easiest written as reStructuredText."""
+
+    def lines(self) -> Iterable[str]:
+        """The content, line by line."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """The content, parsed."""
+        return self.parse_text_to_nodes("\n".join(self.lines()) + "\n")
+
+
+class Settings(Written):
+    """What the command line takes, as ``--help`` explains it."""
+
+    def lines(self) -> Iterator[str]:
+        """An ``option`` for each setting."""
+        yield from (".. program:: twistd smtp", "")
+        for setting in SETTINGS:
+            yield from (f".. option:: --{setting.name} {setting.kind.metavar}".rstrip(), "")
+            yield from (f"   {_escaped(setting.help)}", "")
+            yield from (f"   {_usage(setting)}", "")
+
+
+class LimitsTable(Written):
+    """The limits: the names that a configuration file has for them, their defaults, and what they are."""
+
+    def lines(self) -> Iterator[str]:
+        """A row for each limit."""
+        rows = [*_limits(Limits(), "limits"), *_limits(PathLimits(), "limits.path")]
+        yield from _table(("Setting", "Default", "What it is"), "30 14 56", rows)
+
+
+class Replies(Written):
+    """The refusals of the catalogue, each with what its name in the directive's content says of it."""
+
+    has_content = True
+
+    def lines(self) -> Iterator[str]:
+        """A row for each refusal."""
+        meanings = dict(re.findall(r"^:(\w+): *(.+(?:\n +.+)*)", "\n".join(self.content), re.MULTILINE))
+        rows = []
+        for field in fields(Catalogue):
+            reply = getattr(Catalogue(), field.name)
+            if not reply.positive:
+                meaning = " ".join(meanings.pop(field.name, "").split())
+                if not meaning:
+                    raise self.error(f"the refusal {field.name} is not explained")
+                rows.append((f"``{reply}``", f"``{field.name}``", meaning))
+        if meanings:
+            raise self.error(f"the catalogue has no refusal {', '.join(meanings)}")
+        yield from _table(("Reply", "Name in the catalogue", "What it means, and what to do"), "38 18 44", rows)
+
+
+class Deliveries(Written):
+    """The deliveries that the command line knows by name."""
+
+    def lines(self) -> Iterator[str]:
+        """A row for each delivery."""
+        rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in delivery_makers()]
+        yield from _table(("Form", "What it does with mail"), "40 60", rows)
+
+
+def _usage(setting: Setting) -> str:
+    example = "" if setting.kind is FLAG else f"For example ``--{setting.name} {setting.example}``. "
+    return f"{example}Default: {_escaped(setting.default)}."
+
+
+def _limits(limits: Limits | PathLimits, table: str) -> Iterator[tuple[str, str, str]]:
+    """Name, default and description of each field of *limits* that is a setting."""
+    owner = type(limits)
+    comments = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs()
+    parameters = dict(re.findall(r":param (\w+): (.+)", owner.__doc__ or ""))
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if field.init and not isinstance(value, PathLimits):
+            comment = " ".join(comments.get((owner.__name__, field.name), ())).strip()
+            name = f"{table}.{field.name.replace('_', '-')}"
+            yield f"``{name}``", _shown(value), comment or parameters[field.name]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Enum):
+        return f"``{value.value}``"
+    if isinstance(value, frozenset):
+        return " ".join(f"``{each}``" for each in sorted(value))
+    if isinstance(value, float):
+        return f"``{DURATION.show(value)}``"
+    return f"``{SIZE.show(value)}``" if isinstance(value, int) and value >= 2**16 else f"``{value}``"
+
+
+def _table(heads: tuple[str, ...], widths: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """A ``list-table``."""
+    yield from (".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", "")
+    for row in (heads, *rows):
+        yield f"   * - {row[0]}"
+        yield from (f"     - {cell}" for cell in row[1:])
+
+
+def _escaped(text: str) -> str:
+    """Text that means nothing to reStructuredText."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Sphinx calls this."""
+    app.add_directive("verbs", Verbs)
+    app.add_directive("settings", Settings)
+    app.add_directive("limits", LimitsTable)
+    app.add_directive("replies", Replies)
+    app.add_directive("deliveries", Deliveries)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

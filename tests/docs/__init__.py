@@ -1,0 +1,1 @@
+"""What the documentation says is tried out: its code is run, its conversations are held, its commands are parsed."""

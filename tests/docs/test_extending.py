@@ -1,0 +1,96 @@
+"""docs/extending.rst adds an extension in one file: here that file is taken from the page, and put to work."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.docs.pages import Client, block, hold
+from twistsmtp.delivery.api import DeliveryTransaction, ReversePath, Session
+from twistsmtp.delivery.discard import Discard
+from twistsmtp.extensions import load_extensions
+from twistsmtp.factory import SMTPFactory
+from twistsmtp.options import Options
+from twistsmtp.session import Parameter
+from twistsmtp.verb import Extension
+
+PAGE = "extending.rst"
+
+
+def put_package(case: SynchronousTestCase) -> None:
+    """Put `yourpackage`, which holds the page's file, where Python finds it."""
+    folder = Path(case.mktemp())
+    package = folder / "yourpackage"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "xlabel.py").write_text(block(PAGE, "extension").text)
+    case.patch(sys, "path", [str(folder), *sys.path])
+    case.addCleanup(forget_package)
+    importlib.invalidate_caches()
+
+
+def forget_package() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "yourpackage"]:
+        del sys.modules[name]
+
+
+class Labels(Discard):
+    """Notes the label of each message."""
+
+    def __init__(self, parameter: Parameter[str]) -> None:
+        self.parameter = parameter
+        self.labels: list[str] = []
+
+    def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+        self.labels.append(reverse_path.get(self.parameter))
+        return super().begin(session, reverse_path)
+
+
+class ExtensionTests(SynchronousTestCase):
+    """The file of the page."""
+
+    def setUp(self) -> None:
+        put_package(self)
+
+    def test_is_short(self) -> None:
+        """It is what the page promises: a few lines of code."""
+        code = [line for line in block(PAGE, "extension").text.splitlines() if line.strip()]
+        self.assertLess(len(code), 40)
+
+    def test_conversation(self) -> None:
+        """With the factory of the page, the conversation is as the page shows it."""
+        names: dict[str, SMTPFactory] = {}
+        exec(block(PAGE, "extension-factory").text, names)
+        factory = names["factory"]
+        self.assertEqual(*hold(block(PAGE, "extension-conversation").text, factory))
+
+    def test_delivery_reads_the_parameter(self) -> None:
+        """A delivery has the label, and the default where the client gave none."""
+        module = importlib.import_module("yourpackage.xlabel")
+        delivery = Labels(module.LABEL)
+        client = Client(SMTPFactory(delivery, extensions=[module.extension()], reactor=Clock()))
+        for line in ("EHLO client", "MAIL FROM:<> XLABEL=Weekly", "RSET", "MAIL FROM:<>"):
+            client.say(line)
+        self.assertEqual(["Weekly", ""], delivery.labels)
+
+    def test_command_line(self) -> None:
+        """The command line of the page takes it in, by the name of its module, behind those of ours."""
+        options = Options()
+        options.parseOptions(block(PAGE, "extension-command").text.split()[4:])
+        extensions = load_extensions(options.config.extensions)
+        self.assertIsInstance(extensions[-1], Extension)
+        self.assertEqual(["pipelining", "size", "xlabel"], [each.name for each in extensions])
+
+    def test_it_is_the_extension(self) -> None:
+        """Without it the server knows none of this."""
+        client = Client(SMTPFactory(Discard(), reactor=Clock()))
+        client.hear()
+        client.say("EHLO client")
+        self.assertNotIn("XLABEL", " ".join(client.hear()))
+        client.say("XLABEL")
+        client.say("MAIL FROM:<> XLABEL=weekly")
+        self.assertEqual(["500", "555"], [line[:3] for line in client.hear()])

@@ -1,0 +1,109 @@
+"""Policies: asked in each phase about what it is about, and free to refuse there."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy
+from tests.support import Server, split_replies
+from twistsmtp.policy.api import Policy
+from twistsmtp.session import Envelope, Phase, Recipient, ReversePath, Session
+from twistsmtp.wire.reply import Refusal, Reply
+
+NO = Refusal(Reply(554, "5.7.1", "No"))
+DIALOGUE = b"EHLO client.test\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+
+
+class Notes(Policy):
+    """Notes what it is asked, and leaves a note for others."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+
+    def _note(self, session: Session, phase: str, subject: object) -> None:
+        session.annotations[phase] = subject
+        self.notes.append((phase, str(subject)))
+
+    def connect(self, session: Session) -> None:
+        self._note(session, "connect", session.client)
+
+    def hello(self, session: Session, name: str) -> None:
+        self._note(session, "hello", name)
+
+    def mail(self, session: Session, reverse_path: ReversePath) -> None:
+        self._note(session, "mail", reverse_path)
+
+    def rcpt(self, session: Session, recipient: Recipient) -> None:
+        self._note(session, "rcpt", recipient)
+
+    def data(self, session: Session, envelope: Envelope) -> None:
+        self._note(session, "data", len(envelope.recipients))
+
+    def message(self, session: Session, envelope: Envelope) -> None:
+        self._note(session, "message", len(envelope.recipients))
+
+
+class PhaseTests(SynchronousTestCase):
+    def test_each_phase_is_asked_about_what_it_is_about(self) -> None:
+        policy = Notes()
+        client = Server(policies=[policy]).connect()
+        client.send(DIALOGUE + b"text\r\n.\r\nQUIT\r\n")
+        self.assertEqual(
+            policy.notes,
+            [
+                ("connect", "192.0.2.1"),
+                ("hello", "client.test"),
+                ("mail", "a@b"),
+                ("rcpt", "c@d"),
+                ("data", "1"),
+                ("message", "1"),
+            ],
+        )
+        self.assertEqual(client.session.annotations["hello"], "client.test")
+
+    def test_a_refusal_of_each_phase_is_what_the_client_reads(self) -> None:
+        # What was said before it, and what then becomes of the connection.
+        for phase, before in (("hello", 1), ("mail", 2), ("rcpt", 3), ("data", 4)):
+            for how in (*AT_ONCE, *LATER):
+                script = Script(**{f"policy_{phase}": [Answer(how, NO)]})
+                client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect()
+                said = client.send(DIALOGUE)
+                script.release_all()
+                replies = split_replies(said + client.read())
+                self.assertEqual(replies[before], "554 5.7.1 No", (phase, how))
+                self.assertFalse(client.closed)
+                self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_refusal_to_greet_is_the_only_word(self) -> None:
+        for how in (*AT_ONCE, *LATER):
+            script = Script(policy_connect=Answer(how, NO))
+            client = Server(policies=[ScriptedPolicy(script)]).connect()
+            client.send(DIALOGUE)
+            script.release_all()
+            self.assertEqual(b"".join(client.wire.writes), b"554 5.7.1 No\r\n", how)
+            self.assertTrue(client.closed)
+
+    def test_the_first_that_refuses_ends_it(self) -> None:
+        scripts = [Script(), Script(policy_mail=Answer(result=NO)), Script()]
+        client = Server(policies=[ScriptedPolicy(each) for each in scripts]).connect().hello()
+        client.say("MAIL FROM:<>")
+        self.assertEqual([each.calls.count("policy_mail") for each in scripts], [1, 1, 0])
+
+    def test_a_phase_that_nobody_cares_for_costs_nothing(self) -> None:
+        class Careless(Policy):
+            def rcpt(self, session: Session, recipient: Recipient) -> None:
+                raise NO
+
+        server = Server(policies=[Careless(), Careless()])
+        self.assertEqual({phase: len(checks) for phase, checks in server.factory.checks.items()}, {Phase.RCPT: 2})
+
+    def test_a_policy_that_is_no_subclass(self) -> None:
+        class Duck:
+            def mail(self, session: Session, reverse_path: ReversePath) -> None:
+                raise NO
+
+        self.assertEqual(Server(policies=[Duck()]).connect().hello().codes("MAIL FROM:<>"), ["554 5.7.1"])
+
+    def test_annotations_belong_to_one_connection(self) -> None:
+        server = Server(policies=[Notes()])
+        one, two = server.connect(), server.connect()
+        one.say("EHLO one.test")
+        self.assertNotIn("hello", two.session.annotations)

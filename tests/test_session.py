@@ -1,0 +1,178 @@
+"""What a connection knows, apart from any octets."""
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy, ScriptedTransaction
+from tests.support import Server
+from twistsmtp.later import drive, is_later
+from twistsmtp.session import Counts, Parameter, Phase, Recipient, ReversePath, Session, Stage
+from twistsmtp.wire.grammar import parse_mailbox
+from twistsmtp.wire.reply import Refusal, Reply
+
+ANN = ReversePath(mailbox=parse_mailbox("ann@client.test"))
+BOB = Recipient(mailbox=parse_mailbox("bob@mx.test"))
+
+
+def new_session(peer: IAddress | None = None, *policies: ScriptedPolicy) -> Session:
+    return Server(policies=policies).factory.new_session(StringTransport(peerAddress=peer))
+
+
+class StageTests(SynchronousTestCase):
+    """The stages follow from greeting and transaction: RFC 5321 section 4.1.4."""
+
+    def setUp(self) -> None:
+        self.session = new_session()
+        self.delivery = ScriptedTransaction(Script(), ANN)
+
+    def test_from_the_greeting_to_the_last_recipient(self) -> None:
+        session = self.session
+        self.assertIs(session.stage, Stage.CONNECTED)
+        session.hello("client.test", esmtp=True)
+        self.assertIs(session.stage, Stage.READY)
+        self.assertEqual((session.helo, session.esmtp), ("client.test", True))
+        session.begin(ANN, self.delivery)
+        self.assertIs(session.stage, Stage.MAIL)
+        session.add(BOB)
+        self.assertIs(session.stage, Stage.RCPT)
+        session.finish()
+        self.assertIs(session.stage, Stage.READY)
+        self.assertEqual((session.transaction, self.delivery.aborts), (None, 0))
+
+    def test_reset_aborts_what_is_open(self) -> None:
+        self.session.hello("client.test", esmtp=True)
+        self.session.begin(ANN, self.delivery)
+        self.session.reset()
+        self.session.reset()
+        self.assertEqual((self.session.stage, self.session.transaction), (Stage.READY, None))
+        self.assertEqual(self.delivery.aborts, 1)
+
+    def test_reset_before_the_greeting(self) -> None:
+        self.session.reset()
+        self.assertIs(self.session.stage, Stage.CONNECTED)
+
+    def test_a_second_greeting_resets(self) -> None:
+        self.session.hello("client.test", esmtp=True)
+        self.session.begin(ANN, self.delivery)
+        self.session.hello("other.test", esmtp=False)
+        self.assertEqual((self.session.helo, self.session.esmtp, self.session.transaction), ("other.test", False, None))
+        self.assertEqual(self.delivery.aborts, 1)
+
+    def test_a_transaction_is_aborted_once(self) -> None:
+        self.session.begin(ANN, self.delivery)
+        self.session.current.abort()
+        self.session.current.abort()
+        self.session.reset()
+        self.assertEqual(self.delivery.aborts, 1)
+
+    def test_without_a_transaction_there_is_no_current_one(self) -> None:
+        self.assertRaises(LookupError, lambda: self.session.current)
+
+    def test_every_transaction_has_an_id_of_its_own(self) -> None:
+        ids = []
+        for _ in range(3):
+            self.session.begin(ANN, self.delivery)
+            ids.append(self.session.current.id)
+            self.session.finish()
+        self.assertEqual(len({self.session.id, *ids}), 4)
+        self.assertTrue(all(each.startswith(self.session.id) for each in ids))
+
+    def test_the_envelope_is_what_was_taken(self) -> None:
+        self.session.begin(ANN, self.delivery)
+        self.session.add(BOB)
+        envelope = self.session.current.envelope()
+        self.session.add(BOB)
+        self.assertEqual((envelope.reverse_path, envelope.recipients), (ANN, (BOB,)))
+        self.assertEqual(envelope.id, self.session.current.id)
+
+
+class ClientTests(SynchronousTestCase):
+    def test_the_client_by_its_address(self) -> None:
+        for peer, client in (
+            (IPv4Address("TCP", "192.0.2.1", 1), "192.0.2.1"),
+            (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::1"),
+            (UNIXAddress(None), "local"),
+            (UNIXAddress("/run/x"), "local"),
+        ):
+            self.assertEqual(new_session(peer).client, client)
+
+    def test_it_can_be_shown(self) -> None:
+        session = new_session()
+        self.assertEqual(repr(session), f"<Session {session.id} 192.168.1.1 CONNECTED>")
+
+
+class PathTests(SynchronousTestCase):
+    def test_as_text(self) -> None:
+        self.assertEqual(str(ReversePath(mailbox=None)), "")
+        self.assertEqual(str(ANN), "ann@client.test")
+        self.assertEqual(str(BOB), "bob@mx.test")
+
+    def test_a_parameter_is_the_key_to_its_value(self) -> None:
+        colour: Parameter[str] = Parameter(
+            keyword="COLOUR", parse=lambda _, value: value or "", default="grey", octets=9
+        )
+        self.assertEqual(ANN.get(colour), "grey")
+        path = ReversePath(mailbox=None, options=(("COLOUR", "Red"),), parameters={"COLOUR": "red"})
+        self.assertEqual(path.get(colour), "red")
+        self.assertEqual(path.options, (("COLOUR", "Red"),))
+
+
+class CountsTests(SynchronousTestCase):
+    def test_a_message_that_was_accepted_makes_good(self) -> None:
+        counts = Counts(errors=7, errors_in_a_row=7, idle_commands=7, unknown_commands=7)
+        counts.message(accepted=False)
+        self.assertEqual((counts.accepted, counts.refused, counts.errors_in_a_row), (0, 1, 7))
+        counts.message(accepted=True)
+        self.assertEqual((counts.accepted, counts.refused), (1, 1))
+        self.assertEqual((counts.errors, counts.errors_in_a_row, counts.idle_commands), (7, 0, 0))
+        self.assertEqual(counts.unknown_commands, 7)
+
+
+class AskTests(SynchronousTestCase):
+    """Policies are asked in order, one at a time, until one refuses."""
+
+    NO = Refusal(Reply(550, "5.7.1", "No"))
+
+    def ask(self, script: Script, count: int) -> object:
+        session = new_session(None, *[ScriptedPolicy(script) for _ in range(count)])
+        answer = session.ask(Phase.RCPT, BOB)
+        return drive(answer) if is_later(answer) else answer
+
+    def test_nobody_is_asked(self) -> None:
+        self.assertIsNone(new_session().ask(Phase.RCPT, BOB))
+
+    def test_all_at_once(self) -> None:
+        for how in AT_ONCE:
+            script = Script(how)
+            self.assertIsNone(self.ask(script, 3))
+            self.assertEqual(script.calls, ["policy_rcpt"] * 3)
+
+    def test_each_waits_for_the_one_before(self) -> None:
+        for how in LATER:
+            script = Script(how)
+            answer = self.ask(script, 3)
+            assert isinstance(answer, Deferred)
+            for asked in (1, 2, 3):
+                self.assertEqual((len(script.calls), len(script.waiting)), (asked, 1))
+                self.assertNoResult(answer)
+                script.release()
+            self.assertIsNone(self.successResultOf(answer))
+
+    def test_the_first_refusal_ends_it(self) -> None:
+        for how in AT_ONCE:
+            script = Script(policy_rcpt=[Answer(), Answer(how, self.NO), Answer()])
+            self.assertIs(self.assertRaises(Refusal, self.ask, script, 3), self.NO)
+            self.assertEqual(len(script.calls), 2)
+
+    def test_a_refusal_later(self) -> None:
+        for first in LATER:
+            for second in (*AT_ONCE, *LATER):
+                script = Script(policy_rcpt=[Answer(first), Answer(second, self.NO), Answer()])
+                answer = self.ask(script, 3)
+                assert isinstance(answer, Deferred)
+                script.release_all()
+                self.assertIs(self.failureResultOf(answer, Refusal).value, self.NO)
+                self.assertEqual(len(script.calls), 2)

@@ -1,0 +1,171 @@
+"""The command line of ``twistd smtp`` and ``twist smtp``."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import NoReturn
+
+from twisted.python import usage
+
+from twistsmtp.config import SETTINGS, Config, Setting, load
+from twistsmtp.delivery.find import delivery_makers
+from twistsmtp.extensions import load_extensions
+from twistsmtp.log import logs_by_itself, one_line
+from twistsmtp.values import FLAG
+from twistsmtp.verb import Registry
+from twistsmtp.verbs import CORE
+
+__all__ = ["Options", "give_up"]
+
+INTRODUCTION = (
+    "Takes mail over SMTP (RFC 5321) for the domains that it is told, and gives it to a delivery. What is not "
+    "said here is looked for in the file of --config, and else has the default that is shown."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An option in the help."""
+
+    name: str
+    metavar: str
+    help: str
+    example: str
+    default: str = ""
+
+    @classmethod
+    def of(cls, setting: Setting) -> "_Row":
+        return cls(setting.name, setting.kind.metavar, setting.help, setting.example, setting.default)
+
+
+_MORE_ROWS = (
+    _Row(
+        "config",
+        "FILE",
+        "A TOML file with settings of these names, and a table [limits] with all limits there are. What the "
+        "command line says wins.",
+        "/etc/twistsmtp.toml",
+        "no file",
+    ),
+    _Row("print-verbs", "", "Print the table of verbs and extensions, and exit.", ""),
+    _Row("version", "", "Print the version, and exit.", ""),
+    _Row("help", "", "Print this, and exit.", ""),
+)
+
+
+class Options(usage.Options):
+    """What the command line says; all of it is explained by ``--help``."""
+
+    synopsis = "[options]\n"
+    optFlags = tuple((each.name, None, each.help) for each in SETTINGS if each.kind is FLAG)
+    optParameters = (
+        *((each.name, None, None, each.help) for each in SETTINGS if each.kind is not FLAG and not each.many),
+        ("config", None, None, "A TOML file with settings of these names."),
+    )
+    #: What the command line and its file make; `parseOptions` sets it.
+    config: Config
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Where to listen."""
+        self.setdefault("listen", []).append(endpoint)
+
+    def opt_domain(self, domain: str) -> None:
+        """A domain to take mail for."""
+        self.setdefault("domain", []).append(domain)
+
+    def opt_extension(self, name: str) -> None:
+        """An ESMTP extension to offer."""
+        self.setdefault("extension", []).append(name)
+
+    def opt_print_verbs(self) -> None:
+        """Print the table of verbs and extensions, and exit."""
+        self["print-verbs"] = True
+
+    def opt_version(self) -> NoReturn:
+        """Print the version, and exit."""
+        sys.stdout.write(f"twistsmtp {_version('twistsmtp')}, Twisted {_version('twisted')}\n")
+        sys.exit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse *options*, by default those of this process.
+
+        :raises UsageError: something is wrong with them.
+        :raises SystemExit: the same under twistd or twist, which would print all of the help before the line
+            that says what.
+        """
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            give_up(self, error)
+
+    def parseArgs(self, *args: str) -> None:
+        """There are options only."""
+        if args:
+            raise usage.UsageError(f"{args[0]!r} is not an option")
+
+    def postOptions(self) -> None:
+        """Make `config` of what was given."""
+        given = {name: self[name] for each in SETTINGS if self.get(name := each.name) not in (None, 0)}
+        flags = {each.name: True for each in SETTINGS if each.kind is FLAG and each.name in given}
+        if "log-format" in given and self.parent is not None and (owner := logs_by_itself(self.parent)):
+            raise usage.UsageError(f"--log-format {given['log-format']}: {owner}")
+        try:
+            self.config = load(given | flags, self["config"])
+            if self.get("print-verbs"):
+                registry = Registry(CORE, load_extensions(self.config.extensions))
+                sys.stdout.write(registry.table() + "\n")
+                sys.exit(0)
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What `--help` prints behind the synopsis."""
+        width = width or min(get_terminal_size((96, 0)).columns, 100)
+        rows = [*map(_Row.of, SETTINGS), *_MORE_ROWS]
+        blocks = ["\n".join(_explain(row, width)) for row in rows]
+        return "\n\n".join([fill(INTRODUCTION, width), "Options:", *blocks]) + "\n"
+
+
+def give_up(options: usage.Options, error: Exception) -> NoReturn:
+    """End the process with one line that says what is wrong with *options*."""
+    command = Path(sys.argv[0]).name
+    if command == "__main__.py":
+        command = "twist"
+    raise SystemExit(f"{command} smtp: {one_line(str(error))}")
+
+
+def _explain(row: _Row, width: int) -> Iterator[str]:
+    yield f"  --{row.name} {row.metavar}".rstrip()
+    yield _indented(row.help, width)
+    if row.name == "delivery":
+        for maker in delivery_makers():
+            yield _indented(maker.synopsis, width, 8)
+            yield _indented(maker.help, width, 10)
+    yield _indented(f"Example: --{row.name} {row.example}".rstrip(), width)
+    if row.default:
+        yield _indented(f"Default: {row.default}", width)
+
+
+def _indented(text: str, width: int, depth: int = 6) -> str:
+    indent = " " * depth
+    return fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:  # run from a folder where it is not installed
+        return "(not installed)"
