@@ -15,9 +15,35 @@ from twistsmtp.policy.api import Policy
 from twistsmtp.session import Session
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["AT_ONCE", "LATER", "Answer", "How", "Script", "ScriptedDelivery", "ScriptedPolicy", "ScriptedTransaction"]
+__all__ = [
+    "AT_ONCE",
+    "LATER",
+    "STEPS",
+    "Answer",
+    "How",
+    "Script",
+    "ScriptedDelivery",
+    "ScriptedPolicy",
+    "ScriptedTransaction",
+]
 
 T = TypeVar("T")
+
+
+#: What a message's way asks a `ScriptedPolicy` and a `ScriptedDelivery`, in order.
+STEPS = [
+    "policy_connect",
+    "policy_hello",
+    "policy_mail",
+    "begin",
+    "policy_rcpt",
+    "rcpt",
+    "policy_data",
+    "open",
+    "write",
+    "policy_message",
+    "commit",
+]
 
 
 class How(Enum):
@@ -56,6 +82,8 @@ class Script:
         self._answers = {step: repeat(a) if isinstance(a, Answer) else iter(a) for step, a in answers.items()}
         #: The name of each step that was taken.
         self.calls: list[str] = []
+        #: The steps that were taken while another waited. On one connection there must be none.
+        self.overlaps: list[str] = []
         #: What waits to be released, with the name of its step.
         self.waiting: list[tuple[str, Deferred[None]]] = []
 
@@ -64,6 +92,8 @@ class Script:
         # Nobody waits for an abort.
         otherwise = Answer(How.PLAIN if step == "abort" else self._others[len(self.calls) % len(self._others)])
         self.calls.append(step)
+        if self.waiting and step != "abort":
+            self.overlaps.append(step)
         answer = next(self._answers.get(step, iter(())), otherwise)
 
         def result(_: object = None) -> T:

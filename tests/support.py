@@ -19,23 +19,33 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
-from tests.scripted import ScriptedDelivery
+from tests.scripted import Script, ScriptedDelivery, ScriptedPolicy
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.protocol import SMTPProtocol
 from twistsmtp.session import Session
 from twistsmtp.verb import Registry
 from twistsmtp.wire.reply import Catalogue
 
-__all__ = ["Client", "Server", "Wire", "cuts", "kept_octets", "logged", "split_replies"]
+__all__ = ["CONVERSATION", "Client", "Server", "Wire", "cuts", "kept_octets", "logged", "split_replies"]
 
 
 # --- the two sides -------------------------------------------------------------------------------------------
+
+
+#: A whole conversation, with a message that is accepted, one that is refused, and one that is given up.
+CONVERSATION = (
+    b"EHLO client.test\r\n"
+    b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\nSubject: x\r\n\r\n..\r\n.\r\n"
+    b"MAIL FROM:<>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\na\nb\r\n.\r\n"
+    b"MAIL FROM:<>\r\nRCPT TO:<b@mx.test>\r\nRSET\r\nQUIT\r\n"
+)
 
 
 class Wire(StringTransport):
     """The server's transport: keeps each write apart, and loses the connection one turn after it was told to."""
 
     protocol: SMTPProtocol
+    producer: Any = None
 
     def __init__(self, clock: Clock, peer: IAddress) -> None:
         super().__init__(peerAddress=peer, lenient=True)
@@ -165,6 +175,11 @@ class Server:
         self.delivery = ScriptedDelivery() if delivery is None else delivery
         self.factory = SMTPFactory(self.delivery, **{"hostname": "mx.test", "reactor": self.clock, **settings})
         self._ports = count(50000)
+
+    @classmethod
+    def scripted(cls, script: Script, **settings: Any) -> "Server":
+        """A server whose delivery and whose only policy answer as *script* has it."""
+        return cls(ScriptedDelivery(script), policies=[ScriptedPolicy(script)], **settings)
 
     def connect(self, peer: IAddress | str = "192.0.2.1") -> Client:
         """A new connection, from an IPv4 address or any other."""

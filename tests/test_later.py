@@ -142,6 +142,31 @@ class DriveTests(SynchronousTestCase):
         self.failureResultOf(driven, CancelledError)
         self.assertEqual(cleaned, [True])
 
+    def test_a_deferred_that_is_firing(self) -> None:
+        deferred: Deferred[str] = Deferred()
+        driven: list[object] = []
+
+        def look(result: str) -> str:
+            driven.append(drive(deferred))
+            return result + "y"
+
+        deferred.addCallback(look).addCallback(lambda result: result + "z")
+        deferred.callback("x")
+        self.assertEqual(self.successResultOf(driven[0]), "xyz")
+
+    def test_what_waits_for_ever_is_cleaned_up(self) -> None:
+        cleaned = []
+
+        async def work() -> None:
+            try:
+                await Deferred()
+            finally:
+                cleaned.append(True)
+
+        drive(work())
+        gc.collect()
+        self.assertEqual(cleaned, [True])
+
     def test_inline_callbacks(self) -> None:
         first: Deferred[int] = Deferred()
 

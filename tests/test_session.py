@@ -94,6 +94,7 @@ class ClientTests(SynchronousTestCase):
         for peer, client in (
             (IPv4Address("TCP", "192.0.2.1", 1), "192.0.2.1"),
             (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::1"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1"),
             (UNIXAddress(None), "local"),
             (UNIXAddress("/run/x"), "local"),
         ):

@@ -68,7 +68,7 @@ class ReceivedTests(SynchronousTestCase):
             (IPv6Address("TCP", "::1", 1), "[IPv6:::1]"),
             (IPv6Address("TCP", "fe80::1%eth0", 1), "[IPv6:fe80::1]"),
             (IPv6Address("TCP", "fe80::1", 1, 0, 2), "[IPv6:fe80::1]"),
-            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "[IPv6:::ffff:192.0.2.1]"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "[192.0.2.1]"),
             (IPv6Address("TCP", "a::1", 1), "[IPv6:a::1]"),
             (UNIXAddress("/run/smtp"), "local"),
         ):

@@ -18,10 +18,11 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistsmtp.events import connection_ended, exception_caught, message_ended
+from twistsmtp.events import connection_ended, message_ended
+from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.session import TLS, Session
-from twistsmtp.verb import Intake, Registry
+from twistsmtp.verb import Intake, Outcome, Registry
 from twistsmtp.wire.reply import Catalogue, Reply
 
 __all__ = ["Connection", "Shared"]
@@ -68,29 +69,43 @@ class Connection(LineReceiver):
     #: The clock.
     seconds: Callable[[], float]
 
-    #: When the client was last heard, and when the connection was made, in the clock's seconds.
-    last_heard = 0.0
-    connected_at = 0.0
-    octets_in = 0
-    octets_out = 0
-    #: Whether the client talked before it was greeted.
-    early_talker = False
-
-    #: Whether the client was greeted; what is said before is the last that is said.
-    greeted = False
-    _greeting_call: IDelayedCall | None = None
-    #: The answer that is waited for.
-    _pending: Deferred[Any] | None = None
-    #: Where octets go that are no commands, since when, and the window in which their rate is measured.
-    _intake: Intake | None = None
-    _answer: Any = None
-    _intake_since = 0.0
-    _window: tuple[float, int] = (0.0, 0)
-    _half_closed = False
-    _draining = False
-    #: Why and since when the connection is ending.
-    _reason = ""
-    _closing_since: float | None = None
+    def __init__(self) -> None:
+        # All of it on the instance, and none as a default on the class: an attribute of a class costs four times as
+        # much to read, and these are read for each command.
+        self.paused = False
+        self.line_mode = 1
+        self._buffer = b""
+        #: When the client was last heard, and when the connection was made, in the clock's seconds.
+        self.last_heard = 0.0
+        self.connected_at = 0.0
+        self.octets_in = 0
+        self.octets_out = 0
+        #: Whether the client talked before it was greeted.
+        self.early_talker = False
+        #: Whether what comes can be carried out: the client was greeted, no answer is pending, the client reads its
+        #: replies, and the connection is not ending.
+        self.ready = False
+        #: Whether the client was greeted; what is said before is the last that is said.
+        self.greeted = False
+        self._greeting_call: IDelayedCall | None = None
+        #: Replies that are not sent yet.
+        self._out: list[bytes] = []
+        #: The answer that is waited for.
+        self._pending: Deferred[Any] | None = None
+        #: Where octets go that are no commands, since when, and the window in which their rate is measured.
+        self._intake: Intake | None = None
+        self._intake_since = 0.0
+        self._window = (0.0, 0)
+        #: What the next line goes to, where a verb asked for it.
+        self._answer: Callable[[bytes], Later[Outcome]] | None = None
+        #: Octets thrown away so far of a line that is too long.
+        self._overlong = 0
+        #: Whether the connection is to end when what is pending is done: the client has closed its side, or we drain.
+        self._half_closed = False
+        self._draining = False
+        #: Why and since when the connection is ending.
+        self._reason = ""
+        self._closing_since: float | None = None
 
     # --- what the protocol on top does ------------------------------------------------------------------------
 
@@ -112,7 +127,7 @@ class Connection(LineReceiver):
         """Twisted's word that there is a client."""
         factory = self.factory
         self.seconds = factory.reactor.seconds
-        self._out: list[bytes] = []
+        self._reply_octets = factory.registry.reply_octets
         self.connected_at = self.last_heard = self.seconds()
         self.session = factory.new_session(self.transport)
         refusal = factory.admit(self)
@@ -143,31 +158,50 @@ class Connection(LineReceiver):
         """Twisted's word that octets came."""
         self.last_heard = self.seconds()
         self.octets_in += len(data)
-        if self._closing_since is not None:
-            return
         self._buffer = self._buffer + data if self._buffer else data
+        if self.ready:
+            self.work()
+        elif self._closing_since is not None:
+            self._buffer = b""
+        else:
+            self._keep()
+
+    def _keep(self) -> None:
+        """What came has to wait."""
         if not self.greeted:
             self.early_talker = True
             if self.factory.strict_greeting:
                 self.close(self.factory.replies.talked_early)
                 return
-        if self._pending is None and not self.paused:
-            self.work()
-        elif len(self._buffer) > self.factory.limits.buffered:
+        if len(self._buffer) > self.factory.limits.buffered:
             self.transport.pauseProducing()
+
+    def wait_for(self, pending: Deferred[Any] | None) -> None:
+        """Nothing is to be carried out before *pending* fires; ``None`` if there is nothing to wait for any more."""
+        self._pending = pending
+        self._see_whether_ready()
+
+    def pauseProducing(self) -> None:
+        """The client does not read its replies: nothing is carried out before it does. What it sends meanwhile is
+        kept up to the bound; to stop reading here and now would stop a TLS handshake, too."""
+        self.paused = True
+        self._see_whether_ready()
 
     def resumeProducing(self) -> None:
         """The client has read its replies."""
         self.paused = False
-        if self._closing_since is None:
-            self.go_on()
+        self.go_on()
+
+    def _see_whether_ready(self) -> None:
+        self.ready = self.greeted and self._pending is None and not self.paused and self._closing_since is None
 
     def go_on(self) -> None:
-        """Nothing is in the way any more: work on what was kept meanwhile, and read again."""
-        if self._pending is None and not self.paused:
+        """Something is not in the way any more: work on what was kept meanwhile, and read again."""
+        self._see_whether_ready()
+        if self.ready:
             self.work()
         self.flush()
-        if not self.paused and (self._pending is None or len(self._buffer) <= self.factory.limits.buffered):
+        if self._closing_since is None and (self.ready or len(self._buffer) <= self.factory.limits.buffered):
             self.transport.resumeProducing()
 
     def flush(self) -> None:
@@ -189,7 +223,7 @@ class Connection(LineReceiver):
         """
         if self._closing_since is not None:
             return
-        self._out.append(self.factory.registry.reply_octets(reply))
+        self._out.append(self._reply_octets(reply))
         self.flush()
         self._give_up(str(reply))
         transport = self.transport
@@ -203,6 +237,7 @@ class Connection(LineReceiver):
     def _give_up(self, reason: str) -> None:
         """Nothing more is taken from the client, and what was begun for it is undone."""
         self._closing_since = self.seconds()
+        self.ready = False
         self._reason = reason
         self._buffer, self._intake, self._answer = b"", None, None
         if self._greeting_call is not None:
@@ -210,10 +245,7 @@ class Connection(LineReceiver):
         if self._pending is not None:
             self._pending.cancel()
         session, transaction = self.session, self.session.transaction
-        try:
-            session.reset()
-        except Exception:
-            exception_caught(session, Failure(), "nothing")
+        session.reset()
         if transaction is not None and transaction.opened is not None:
             message_ended(session, transaction, f"aborted: {reason}")
 

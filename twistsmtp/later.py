@@ -48,11 +48,11 @@ def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
 def then(value: Later[T], function: Callable[[T], Later[U]]) -> Later[U]:
     """*function* of *value*: at once where *value* is there, else as a Deferred."""
     if value is not None and hasattr(type(value), "__await__"):
-        driven: T | Deferred[T] = drive(value)
+        driven: T | Deferred[T] = drive(value)  # type: ignore[arg-type]  # hasattr() narrows nothing for mypy
         if isinstance(driven, Deferred):
             return driven.addCallback(lambda result: _now(function(result)))
         return function(driven)
-    return function(value)
+    return function(value)  # type: ignore[arg-type]  # the same
 
 
 def _now(value: Later[U]) -> U | Deferred[U]:

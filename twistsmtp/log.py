@@ -47,6 +47,10 @@ class TextObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write *event*, unless it says nothing."""
+        ours = event.get("log_text")
+        if ours is not None:  # of `twistsmtp.events`: its fields are printable
+            self._write(f"{self._time(event)} [{event['log_namespace']}] {ours(event)}\n")
+            return
         text = _text(event)
         if "log_failure" in event:
             text += "\n" + _traceback(event["log_failure"])

@@ -11,7 +11,8 @@ the table whether it is legal, and carries out what it answers. With `Connection
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,12 +20,14 @@ from twisted.python.failure import Failure
 from twistsmtp.connection import Connection
 from twistsmtp.events import exception_caught
 from twistsmtp.later import Later, drive, is_later, then
-from twistsmtp.session import Phase, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Ask, Close, Intake, Outcome, Verb
 from twistsmtp.wire.grammar import GrammarError, split_command
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["SMTPProtocol"]
+
+A = TypeVar("A")
 
 #: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
 FLOOD = 1024 * 1024
@@ -33,11 +36,6 @@ FLOOD = 1024 * 1024
 class SMTPProtocol(Connection):
     """The server's side of one connection."""
 
-    #: What the next line goes to, where a verb asked for it.
-    _answer: Callable[[bytes], Later[Outcome]] | None = None
-    #: Octets thrown away so far of a line that is too long.
-    _overlong = 0
-
     def greet(self) -> None:
         """Say the first word: the greeting, or a policy's refusal, which is the last word as well."""
         self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._welcome))
@@ -45,6 +43,7 @@ class SMTPProtocol(Connection):
 
     def _welcome(self, _: None) -> Reply:
         self.greeted = True
+        self._see_whether_ready()
         return self.factory.greeting
 
     # --- octets in --------------------------------------------------------------------------------------------
@@ -52,9 +51,10 @@ class SMTPProtocol(Connection):
     def work(self) -> None:
         """Carry out what was received, as far as that goes now, and send the replies."""
         buffer, position = self._buffer, 0
-        while position < len(buffer) and self._pending is None and self._closing_since is None:
-            if self._intake is not None:
-                position = self._feed(self._intake, buffer, position)
+        while self.ready and position < len(buffer):
+            intake = self._intake
+            if intake is not None:
+                position = self._feed(intake, buffer, position)
             else:
                 end = buffer.find(b"\r\n", position)
                 if end < 0:
@@ -69,9 +69,9 @@ class SMTPProtocol(Connection):
             if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
                 buffer, position = self._buffer, 0
         self._buffer = buffer[position:] if self._closing_since is None else b""
+        self.flush()
         if self._draining:
             self.drain()
-        self.flush()
         if self._half_closed and self._pending is None:
             self.transport.loseConnection()
 
@@ -98,7 +98,7 @@ class SMTPProtocol(Connection):
             self.line_mode = 1
         waiting = intake.waiting
         if waiting is not None and not waiting.called:
-            self._pending = waiting
+            self.wait_for(waiting)
             asked = self.seconds()
             waiting.addCallback(lambda _: self._fed(intake if end >= 0 else None, asked))
         elif end >= 0:
@@ -107,7 +107,7 @@ class SMTPProtocol(Connection):
 
     def _fed(self, ended: Intake | None, asked: float) -> None:
         """What was fed has been worked on, and *ended* is the intake if that was all of it."""
-        self._pending = None
+        self.wait_for(None)
         if self._closing_since is None:
             since, octets = self._window  # the client is not to blame for time that the delivery took
             self._window = (since + self.seconds() - asked, octets)
@@ -119,12 +119,11 @@ class SMTPProtocol(Connection):
 
     def lineReceived(self, line: bytes) -> None:
         """One command line, without its CRLF."""
-        answer = self._answer
-        if answer is not None:
-            self._answer = None
-            self._carry_out_of(lambda: answer(line))
+        if self._answer is not None:
+            self._give_answer(line)
             return
         session, factory = self.session, self.factory
+        outcome: Later[Outcome]
         try:
             name, argument = split_command(line)
             verb = factory.registry.verbs.get(name)
@@ -142,16 +141,21 @@ class SMTPProtocol(Connection):
                     self.close(factory.replies.too_many_idle)
                     return
             value = verb.parse(session, argument)
-            if verb.phase in session.checks:
-                outcome = then(session.ask(verb.phase, value), lambda _: verb.run(session, value))
+            if verb.phase is not None and verb.phase in session.checks:
+                outcome = then(session.ask(verb.phase, value), partial(_run, verb, session, value))
             else:
                 outcome = verb.run(session, value)
         except Exception as error:
             outcome = self._reply_to(error)
         if type(outcome) is Reply and outcome.code < 400:  # what nearly every command is answered by
-            self._out.append(factory.registry.reply_octets(outcome))
+            self._out.append(self._reply_octets(outcome))
         else:
             self._carry_out(outcome)
+
+    def _give_answer(self, line: bytes) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self._carry_out_of(partial(answer, line))
 
     def _unrecognized(self, name: str) -> None:
         limits, replies, counts = self.factory.limits, self.factory.replies, self.session.counts
@@ -201,7 +205,7 @@ class SMTPProtocol(Connection):
             except Exception as error:
                 driven = self._reply_to(error)
             if isinstance(driven, Deferred):
-                self._pending = driven
+                self.wait_for(driven)
                 driven.addErrback(self._reply_to).addCallback(self._settled)
             else:
                 self._carry_out(driven)
@@ -225,7 +229,7 @@ class SMTPProtocol(Connection):
 
     def _settled(self, outcome: Outcome) -> None:
         """The answer that was pending is there."""
-        self._pending = None
+        self.wait_for(None)
         if self._closing_since is None:
             self._carry_out(outcome)
             self.go_on()
@@ -246,7 +250,7 @@ class SMTPProtocol(Connection):
         if not self.greeted:
             self.close(reply)
             return
-        self._out.append(self.factory.registry.reply_octets(reply))
+        self._out.append(self._reply_octets(reply))
         if reply.code >= 400:
             counts, transaction = self.session.counts, self.session.transaction
             counts.errors += 1
@@ -255,3 +259,7 @@ class SMTPProtocol(Connection):
                 transaction.refusals += 1
             if counts.errors_in_a_row >= self.factory.limits.errors:
                 self.close(self.factory.replies.too_many_errors)
+
+
+def _run(verb: Verb[A], session: Session, value: A, _: None) -> Later[Outcome]:
+    return verb.run(session, value)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
 
 from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_log = Logger(namespace="twistsmtp.session")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -216,11 +219,20 @@ class Transaction:
         """The delivery drops what it has of the mail; a second call does nothing."""
         if not self._aborted:
             self._aborted = True
-            self.delivery.abort()
+            try:
+                self.delivery.abort()
+            except Exception:  # which is not the client's affair
+                _log.failure("{id} the delivery failed to abort", id=self.id)
 
     def envelope(self) -> Envelope:
         """Whom the mail is from and to, as far as that is known by now."""
         return Envelope(self.id, self.reverse_path, tuple(self.recipients))
+
+
+def _client(peer: IAddress) -> str:
+    host = getattr(peer, "host", None) or "local"
+    # What a dual-stack socket makes of an IPv4 address (RFC 4291 section 2.5.5.2) is that address again.
+    return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
 
 
 def _ask_rest(checks: Sequence[Check], subject: tuple[object, ...], _: None) -> Later[None]:
@@ -275,7 +287,7 @@ class Session:
         self.id = id
         self.peer = peer
         #: The client's address as text: an IP address, or ``"local"`` for a unix socket.
-        self.client = getattr(peer, "host", None) or "local"
+        self.client = _client(peer)
         #: The name that the server goes by.
         self.hostname = hostname
         self.delivery = delivery
@@ -299,7 +311,7 @@ class Session:
         self.stage = Stage.CONNECTED
         self.transaction: Transaction | None = None
 
-    def ask(self, phase: Phase | None, *subject: object) -> Later[None]:
+    def ask(self, phase: Phase, *subject: object) -> Later[None]:
         """Ask the policies of *phase* about *subject*, in their order; the first that refuses ends it.
 
         :raises Refusal: one of them refused.

@@ -144,7 +144,8 @@ class Registry:
         if len({verb.name for verb in added}) < len(added):
             raise ValueError("two extensions define one verb: " + ", ".join(verb.name for verb in added))
         table.update((verb.name, verb) for verb in added)
-        self.verbs: Mapping[str, Verb[Any]] = MappingProxyType(table)
+        #: By name. Not to be changed: this is looked at for each command, and a proxy would double what that takes.
+        self.verbs: Mapping[str, Verb[Any]] = table
         self.mail_parameters = _by_keyword(p for e in self.extensions for p in e.mail_parameters)
         self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
         changed = [e.reply_octets for e in self.extensions if e.reply_octets]

@@ -89,7 +89,7 @@ class ComparisonTests(TestCase):
         context.check_hostname = False
 
         def talk() -> None:
-            with smtplib.SMTP_SSL("127.0.0.1", port_number(port), timeout=30, context=context) as client:
+            with smtplib.SMTP_SSL("127.0.0.1", port_number(port), timeout=10, context=context) as client:
                 client.sendmail("ada@example.net", ["me@localhost"], MESSAGE)
 
         await deferToThread(talk)

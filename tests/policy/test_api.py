@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy
+from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy
 from tests.support import Server, split_replies
 from twistsmtp.policy.api import Policy
 from twistsmtp.session import Envelope, Phase, Recipient, ReversePath, Session
@@ -64,7 +64,7 @@ class PhaseTests(SynchronousTestCase):
         for phase, before in (("hello", 1), ("mail", 2), ("rcpt", 3), ("data", 4)):
             for how in (*AT_ONCE, *LATER):
                 script = Script(**{f"policy_{phase}": [Answer(how, NO)]})
-                client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect()
+                client = Server.scripted(script).connect()
                 said = client.send(DIALOGUE)
                 script.release_all()
                 replies = split_replies(said + client.read())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scripted import AT_ONCE, LATER, Answer, How, Script, ScriptedDelivery, ScriptedPolicy, ScriptedTransaction
+from tests.scripted import AT_ONCE, LATER, Answer, How, Script, ScriptedDelivery, ScriptedTransaction
 from tests.support import Client, Server, cuts, split_replies
 from twistsmtp.limits import Limits
 from twistsmtp.session import Stage
@@ -50,7 +50,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_the_steps_in_their_order(self) -> None:
         script = Script()
-        client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().data()
+        client = Server.scripted(script).connect().data()
         client.send(b"text\r\n.\r\n")
         before = ["policy_connect", "policy_hello", "policy_mail", "begin", "policy_rcpt", "rcpt"]
         self.assertEqual(script.calls, [*before, "policy_data", "open", "write", "policy_message", "commit"])
@@ -310,7 +310,7 @@ class RefusalTests(SynchronousTestCase):
         for step in ("policy_data", "open"):
             for how in EVERY_WAY:
                 script = Script(**{step: [Answer(how, SPAM)]})
-                client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().data()
+                client = Server.scripted(script).connect().data()
                 script.release_all()
                 self.assertEqual(client.wire.writes[-1], b"554 5.7.1 Spam\r\n")
                 client.read()
@@ -335,7 +335,7 @@ class RefusalTests(SynchronousTestCase):
         for step in ("policy_message", "commit"):
             for how in EVERY_WAY:
                 script = Script(**{step: [Answer(how, SPAM)]})
-                client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().data()
+                client = Server.scripted(script).connect().data()
                 self.assertEqual(ended(client, b"text\r\n.\r\n"), "554 5.7.1 Spam", (step, how))
                 [transaction] = client.server.delivery.transactions
                 self.assertEqual((transaction.commits, transaction.aborts), (0, 1))
@@ -343,13 +343,13 @@ class RefusalTests(SynchronousTestCase):
 
     def test_a_policy_that_refuses_keeps_the_delivery_from_committing(self) -> None:
         script = Script(policy_message=[Answer(result=SPAM)])
-        client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().data()
+        client = Server.scripted(script).connect().data()
         ended(client, b"text\r\n.\r\n")
         self.assertNotIn("commit", script.calls)
 
     def test_a_policy_is_not_asked_about_a_message_that_is_refused_already(self) -> None:
         script = Script()
-        client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().data()
+        client = Server.scripted(script).connect().data()
         ended(client, b"a\nb\r\n.\r\n")
         self.assertNotIn("policy_message", script.calls)
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scripted import LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy
+from tests.scripted import LATER, Answer, Script, ScriptedDelivery
 from tests.support import Client, Server
 from twistsmtp.limits import Limits
 from twistsmtp.session import Stage
@@ -64,7 +64,7 @@ class MailTests(SynchronousTestCase):
 
     def test_policies_are_asked_before_the_delivery(self) -> None:
         script = Script(policy_mail=[Answer(), Answer(result=Refusal(Reply(550, "5.7.1", "No")))])
-        client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().hello()
+        client = Server.scripted(script).connect().hello()
         del script.calls[:]
         self.assertEqual(
             client.codes("MAIL FROM:<a@b>", "RSET", "MAIL FROM:<a@b>"), ["250 2.1.0", "250 2.0.0", "550 5.7.1"]
@@ -73,7 +73,7 @@ class MailTests(SynchronousTestCase):
 
     def test_neither_is_asked_about_bad_syntax(self) -> None:
         script = Script()
-        client = Server(ScriptedDelivery(script), policies=[ScriptedPolicy(script)]).connect().hello()
+        client = Server.scripted(script).connect().hello()
         del script.calls[:]
         client.say("MAIL FROM:<a b>", "MAIL FROM:<a@b> X=1", "MAIL FROM:<ä@b>", "MAIL FROM:<> SIZE=x")
         self.assertEqual(script.calls, [])

@@ -122,6 +122,13 @@ class RecipientsLimitTests(SynchronousTestCase):
         self.assertEqual(codes, ["250 2.1.5"] * 3 + ["452 4.5.3"] * 2 + ["354", "250 2.0.0"])
         self.assertEqual(len(client.server.delivery.transactions[0].envelope.recipients), 3)
 
+    def test_however_many_are_past_it(self) -> None:
+        # A client that pipelines them all means no harm: those that were taken get their mail, and it sends the rest
+        # in another transaction.
+        client = begun(limits=Limits(recipients=3, errors=10))
+        codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(50)], "DATA", ".")
+        self.assertEqual(codes, ["250 2.1.5"] * 3 + ["452 4.5.3"] * 47 + ["354", "250 2.0.0"])
+
     def test_those_that_were_refused_are_not_counted(self) -> None:
         client = begun(Script(rcpt=[NOBODY, NOBODY, Answer()]), limits=Limits(recipients=1))
         codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(4)])

@@ -84,7 +84,7 @@ class DeliveryTransaction(Protocol):
     def abort(self) -> None:
         """Drop all there is of the message, now or soon. Called once, unless `commit` has answered; a `commit` that
         fails or is cancelled has not."""
-        return None
+        return
 
 
 class Delivery(Protocol):

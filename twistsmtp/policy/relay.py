@@ -26,6 +26,8 @@ class RelayRule(Policy):
     def rcpt(self, session: Session, recipient: Recipient) -> None:
         """Refuse *recipient*, unless it is ours."""
         mailbox = recipient.mailbox
+        if mailbox.domain.lower() in self.hosts:  # as nearly all are written
+            return
         # <postmaster> alone has no domain and is always ours (RFC 5321 section 4.5.1).
         if self.anywhere or not mailbox.domain or mailbox.host in self.hosts:
             return

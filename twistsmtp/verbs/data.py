@@ -45,33 +45,40 @@ class MessageIntake:
 
     def feed(self, data: bytes, start: int) -> int:
         """Decode *data* from *start* on, and pass on what may go to the delivery."""
-        octets, end = self._stream.feed(data, start)
-        if octets:
-            self._transaction.octets += len(octets)
-            if self._refusal is None:
-                self._examine(octets)
+        stream, transaction, limits = self._stream, self._transaction, self._session.limits
+        octets, end = stream.feed(data, start)
+        if not octets:
+            return end
+        transaction.octets += len(octets)
+        if self._refusal is not None:
+            return end
+        if (
+            transaction.octets > limits.message_size
+            or stream.bare_newline
+            or stream.line_too_long
+            or self._hops.feed(octets) > limits.hops
+        ):
+            self._refuse(self._fault())
+            return end
+        try:
+            answer = self._write(octets)
+            waiting = None if answer is None else drive(answer)
+        except Exception as error:
+            self._failed(Failure(error))
+        else:
+            self.waiting = waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
         return end
 
-    def _examine(self, octets: bytes) -> None:
+    def _fault(self) -> Reply:
+        """What is wrong with the message."""
         limits, replies = self._session.limits, self._session.replies
         if self._transaction.octets > limits.message_size:
-            self._refuse(replies.message_too_big.fill(limit=limits.message_size))
-        elif self._stream.bare_newline:
-            self._refuse(replies.bare_newline.fill(found=self._stream.bare_newline))
-        elif self._stream.line_too_long:
-            self._refuse(replies.message_line_too_long.fill(limit=limits.message_line))
-        elif self._hops.feed(octets) > limits.hops:
-            self._refuse(replies.mail_loop.fill(hops=limits.hops))
-        else:
-            try:
-                answer = self._write(octets)
-                if answer is None:
-                    return
-                waiting = drive(answer)
-            except Exception as error:
-                self._failed(Failure(error))
-            else:
-                self.waiting = waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
+            return replies.message_too_big.fill(limit=limits.message_size)
+        if self._stream.bare_newline:
+            return replies.bare_newline.fill(found=self._stream.bare_newline)
+        if self._stream.line_too_long:
+            return replies.message_line_too_long.fill(limit=limits.message_line)
+        return replies.mail_loop.fill(hops=limits.hops)
 
     def _write(self, octets: bytes) -> Later[None]:
         if self._front:
@@ -80,18 +87,17 @@ class MessageIntake:
 
     def end(self) -> Later[Outcome]:
         """The message is whole: commit it, or say what was wrong with it."""
-        if self._refusal is None:
-            try:
-                answer = then(self._session.ask(Phase.MESSAGE, self._envelope), self._commit)
-                if is_later(answer):
-                    answer = drive(answer)
-                if isinstance(answer, Deferred):
-                    return answer.addCallbacks(self._committed, self._not_committed)
-            except Exception as error:
-                self._failed(Failure(error))
-            else:
-                return self._committed(answer)
-        return self._ended(self._refusal)
+        if self._refusal is not None:
+            return self._ended(self._refusal)
+        try:
+            asked = self._session.ask(Phase.MESSAGE, self._envelope)
+            answer = self._commit(None) if asked is None else then(asked, self._commit)
+            driven = drive(answer) if is_later(answer) else answer
+        except Exception as error:
+            return self._not_committed(Failure(error))
+        if isinstance(driven, Deferred):
+            return driven.addCallbacks(self._committed, self._not_committed)
+        return self._committed(driven)
 
     def _commit(self, _: None) -> Later[Reply | Sequence[Reply] | None]:
         if self._front:  # an empty message
@@ -100,12 +106,13 @@ class MessageIntake:
 
     def _committed(self, answer: Reply | Sequence[Reply] | None) -> Reply:
         if answer is None:
-            return self._ended(self._session.replies.accepted.fill(id=self._envelope.id))
+            accepted = self._session.replies.accepted
+            return self._ended(
+                Reply(accepted.code, accepted.enhanced, accepted.text.replace("{id}", self._envelope.id))
+            )
         return self._ended(answer if isinstance(answer, Reply) else _one_for_all(answer))
 
-    def _not_committed(self, failure: Failure) -> Reply | Failure:
-        if failure.check(CancelledError):
-            return failure  # the client is gone, and with it the whole transaction
+    def _not_committed(self, failure: Failure) -> Reply:
         self._failed(failure)
         return self._ended(self._refusal)
 
@@ -121,13 +128,12 @@ class MessageIntake:
 
     def _refuse(self, reply: Reply) -> None:
         self._refusal = reply
-        try:
-            self._transaction.abort()
-        except Exception:
-            exception_caught(self._session, Failure(), str(reply))
+        self._transaction.abort()
 
     def _ended(self, reply: Reply | None) -> Reply:
         reply = reply or self._session.replies.local_error
+        if self._session.transaction is not self._transaction:
+            return reply  # the client is gone, and with it the whole transaction
         self._session.counts.message(accepted=reply.positive)
         message_ended(self._session, self._transaction, "accepted" if reply.positive else str(reply))
         self._session.finish()

@@ -22,7 +22,7 @@ def _parse(session: Session, argument: str) -> ReversePath:
         options, values = read_parameters(session, "MAIL", rest, known)
         internationalized = any(known[keyword].internationalizes for keyword in values)
         path = ReversePath(mailbox=mailbox, options=options, parameters=values, internationalized=internationalized)
-    if mailbox is not None and not path.internationalized and not mailbox.is_ascii:
+    if not (argument.isascii() or path.internationalized or mailbox is None or mailbox.is_ascii):
         raise Refusal(session.replies.smtputf8_needed)
     return path
 

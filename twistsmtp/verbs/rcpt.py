@@ -14,7 +14,7 @@ __all__ = ["VERBS"]
 
 def _parse(session: Session, argument: str) -> Recipient:
     mailbox, rest = parse_forward_path(argument, session.limits.path)
-    if not (mailbox.is_ascii or session.current.reverse_path.internationalized):
+    if not (argument.isascii() or mailbox.is_ascii or session.current.reverse_path.internationalized):
         raise Refusal(session.replies.smtputf8_needed)
     if not rest:
         return Recipient(mailbox=mailbox)

@@ -77,10 +77,13 @@ class Mailbox:
 
     local: str
     domain: str
+    _text: str = field(init=False, repr=False, compare=False)
 
-    def __init__(self, local: str, domain: str) -> None:
+    def __init__(self, local: str, domain: str, text: str = "") -> None:
+        """A mailbox, whose *text* is what `str` gives, where that is known already."""
         _set_local(self, local)
         _set_domain(self, domain)
+        _set_text(self, text)
 
     @property
     def is_ascii(self) -> bool:
@@ -110,6 +113,8 @@ class Mailbox:
 
     def __str__(self) -> str:
         """The mailbox on the wire, without angle brackets, quoted no more than it must be."""
+        if self._text:
+            return self._text
         local = self.local
         if not DOT_STRING.fullmatch(local):
             local = '"' + _NEEDS_QUOTED_PAIR.sub(r"\\\g<0>", local) + '"'
@@ -120,6 +125,7 @@ class Mailbox:
 # `object.__setattr__`, which takes half as long again as setting the slots.
 _set_local = Mailbox.__dict__["local"].__set__
 _set_domain = Mailbox.__dict__["domain"].__set__
+_set_text = Mailbox.__dict__["_text"].__set__
 
 
 def parse_mailbox(text: str, limits: PathLimits = DEFAULT_LIMITS) -> Mailbox:

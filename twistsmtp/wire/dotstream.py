@@ -52,10 +52,20 @@ class DotStream:
     :param line_limit: the most octets that a line of the message may have, its CRLF not counted.
     """
 
-    __slots__ = ("_bare_newlines", "_held", "_line_limit", "_line_octets", "_skip", "bare_newline", "line_too_long")
+    __slots__ = (
+        "_bare_newlines",
+        "_held",
+        "_line_limit",
+        "_line_octets",
+        "_searching",
+        "_skip",
+        "bare_newline",
+        "line_too_long",
+    )
 
     def __init__(self, bare_newlines: BareNewline = BareNewline.REFUSE, line_limit: int = 1 << 20) -> None:
         self._bare_newlines = bare_newlines
+        self._searching = bare_newlines is not BareNewline.ACCEPT
         self._line_limit = line_limit
         #: Octets of the line that is not ended yet.
         self._line_octets = 0
@@ -82,34 +92,33 @@ class DotStream:
         else:
             stop = len(octets) - _held_back(octets)
             self._held = octets[stop:]
-        if -1 < dot < stop - 2:
-            body = octets[:stop].replace(b"\r\n.", b"\r\n")[self._skip :]
-        else:
-            body = octets[self._skip : stop]
+        stuffed = -1 < dot < stop - 2
+        body = octets[:stop].replace(b"\r\n.", b"\r\n")[self._skip :] if stuffed else octets[self._skip : stop]
         # Until the first octet is certain the imagined CRLF is still held, and still to be dropped.
         if stop >= 2:
             self._skip = 0
         if body:
-            body = self._check(body)
+            if not self.line_too_long:
+                self._measure(body)
+            # Nothing more is to be found where one was found, or where they do not matter.
+            if self._searching and (_BARE_LF.search(body) or _BARE_CR.search(body)):
+                body = self._found_bare(body)
         return body, (start + end + len(_TERMINATOR) - held if end >= 0 else -1)
 
-    def _check(self, body: bytes) -> bytes:
-        if not self.line_too_long:
-            self._measure(body)
-        if self._bare_newlines is BareNewline.ACCEPT or self.bare_newline:
-            return body
-        if _BARE_LF.search(body) or _BARE_CR.search(body):
-            if self._bare_newlines is BareNewline.NORMALIZE:
-                return _BARE.sub(b"\r\n", body)
-            first = _BARE.search(body)
-            self.bare_newline = "CR" if first and first[0] == b"\r" else "LF"
+    def _found_bare(self, body: bytes) -> bytes:
+        if self._bare_newlines is BareNewline.NORMALIZE:
+            return _BARE.sub(b"\r\n", body)
+        self._searching = False
+        first = _BARE.search(body)
+        self.bare_newline = "CR" if first and first[0] == b"\r" else "LF"
         return body
 
     def _measure(self, body: bytes) -> None:
-        """Look for a line over the limit, from the last CRLF that is near enough to the next: never line by line."""
+        """Look for a line over the limit, from the last CRLF near enough to the next: never line by line."""
         line = -self._line_octets
-        while line + self._line_limit < len(body):
-            newline = body.rfind(b"\r\n", max(line, 0), line + self._line_limit + 2)
+        limit = self._line_limit
+        while line + limit < len(body):
+            newline = body.rfind(b"\r\n", max(line, 0), line + limit + 2)
             if newline < 0:
                 self.line_too_long = True
                 return

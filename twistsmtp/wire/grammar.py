@@ -124,7 +124,7 @@ _FORWARD = _Side(
 # Forward-path = Path
 # Path         = "<" [ A-d-l ":" ] Mailbox ">"
 # Without A-d-l, of Mailbox only Dot-string "@" Domain, and all ASCII; with the blank that many clients put before it.
-_COMMON_PATH = rf"<({ASCII_DOT_STRING})@({ASCII_DOMAIN})>{BLANKS_OR_END.pattern}"
+_COMMON_PATH = rf"<(({ASCII_DOT_STRING})@({ASCII_DOMAIN}))>{BLANKS_OR_END.pattern}"
 _COMMON_REVERSE_PATH = re.compile(rf"[Ff][Rr][Oo][Mm]: ?+{_COMMON_PATH}")
 _COMMON_FORWARD_PATH = re.compile(rf"[Tt][Oo]: ?+{_COMMON_PATH}")
 _NULL_REVERSE_PATH = re.compile(rf"{_REVERSE.keyword.pattern}<>{BLANKS_OR_END.pattern}")
@@ -139,8 +139,8 @@ def parse_reverse_path(argument: str, limits: PathLimits = DEFAULT_LIMITS) -> tu
     """
     match = _COMMON_REVERSE_PATH.match(argument)
     if match is not None and (match.end() <= limits.safe or _within(limits, match)):
-        local, domain = match.groups()
-        return Mailbox(local, domain), argument[match.end() :]
+        text, local, domain = match.groups()
+        return Mailbox(local, domain, text), argument[match.end() :]
     match = _NULL_REVERSE_PATH.match(argument)
     if match is not None:
         return None, argument[match.end() :]
@@ -156,13 +156,13 @@ def parse_forward_path(argument: str, limits: PathLimits = DEFAULT_LIMITS) -> tu
     """
     match = _COMMON_FORWARD_PATH.match(argument)
     if match is not None and (match.end() <= limits.safe or _within(limits, match)):
-        local, domain = match.groups()
-        return Mailbox(local, domain), argument[match.end() :]
+        text, local, domain = match.groups()
+        return Mailbox(local, domain, text), argument[match.end() :]
     return _parse_path(argument, _FORWARD, limits)
 
 
 def _within(limits: PathLimits, match: re.Match[str]) -> bool:
-    local, domain = len(match[1]), len(match[2])
+    local, domain = len(match[2]), len(match[3])
     # A domain no longer than a label may be has no label that is too long; the long way looks at each.
     return (
         domain <= LABEL_LIMIT

@@ -58,7 +58,7 @@ class Reply:
     def __init__(self, code: int, enhanced: str, text: str) -> None:
         if not 200 <= code <= 599:
             raise ValueError(f"a reply code is 200 to 599, not {code}")
-        if enhanced and enhanced[0] != str(code)[0]:
+        if enhanced and ord(enhanced[0]) - ord("0") != code // 100:
             raise ValueError(f"enhanced code {enhanced} is not of the class of {code}")
         _set_code(self, code)
         _set_enhanced(self, enhanced)

@@ -1,0 +1,1 @@
+"""How fast the server is, beside others; docs/performance.rst says how to read it."""
