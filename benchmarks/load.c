@@ -198,7 +198,7 @@ static void advance(struct connection *c)
 static void heed(struct connection *c, char *line)
 {
     const struct turn *turn = *c->turn;
-    const char *name = turn ? turn->name : "nothing";
+    const char *name = turn ? turn->name : quit.name;
     for (char *each = line; *each; each++)
         if (*each < ' ' || *each > '~')
             *each = '?';
@@ -206,30 +206,29 @@ static void heed(struct connection *c, char *line)
     int code = atoi(line);
     if (!coded || (c->code && c->code != code))
         fail("%s was answered by what is no reply: %.512s", name, line);
-    if (turn == NULL || turn->codes[c->replies] != code)
+    if (turn == NULL || c->replies == turn->replies)
+        fail("%s was answered once more: %.512s", name, line);
+    if (turn->codes[c->replies] != code)
         fail("%s was answered by %.512s", name, line);
+    if (c->sent < turn->length)
+        fail("%s was answered before it was sent: %.512s", name, line);
     c->code = line[3] == '-' ? code : 0;
-    if (c->code)
-        return;
-    c->replies++;
-    if (c->replies == turn->replies) {
-        if (c->sent < turn->length)
-            fail("%s was answered before it was sent", name);
-        advance(c);
-    }
+    if (c->code == 0)
+        c->replies++;
 }
 
 /* Read what there is. */
 static void pull(struct connection *c)
 {
     ssize_t n = recv(c->fd, c->input + c->kept, sizeof c->input - c->kept, 0);
-    const char *name = *c->turn ? (*c->turn)->name : "QUIT";
+    const struct turn *turn = *c->turn;
+    const char *name = turn ? turn->name : quit.name;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n < 0)
+    if (n < 0 && errno != ECONNRESET && errno != EPIPE)
         fail("waiting for the reply to %s: %s", name, strerror(errno));
-    if (n == 0) {
-        if (*c->turn != NULL)
+    if (n <= 0) {
+        if (turn != NULL)
             fail("the server closed the connection instead of replying to %s", name);
         close(c->fd);
         c->fd = -1;
@@ -246,6 +245,8 @@ static void pull(struct connection *c)
     if (c->kept == sizeof c->input)
         fail("%s was answered by a line without an end", name);
     memmove(c->input, line, c->kept);
+    if (turn != NULL && c->replies == turn->replies)
+        advance(c);
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------- */

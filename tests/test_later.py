@@ -144,7 +144,7 @@ class DriveTests(SynchronousTestCase):
 
     def test_a_deferred_that_is_firing(self) -> None:
         deferred: Deferred[str] = Deferred()
-        driven: list[object] = []
+        driven: list[Any] = []
 
         def look(result: str) -> str:
             driven.append(drive(deferred))

@@ -18,7 +18,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistsmtp.events import connection_ended, message_ended
+from twistsmtp.events import connection_ended, exception_caught, message_ended
 from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.session import TLS, Session
@@ -130,13 +130,13 @@ class Connection(LineReceiver):
         self._reply_octets = factory.registry.reply_octets
         self.connected_at = self.last_heard = self.seconds()
         self.session = factory.new_session(self.transport)
+        self.transport.registerProducer(self, True)
         refusal = factory.admit(self)
         if refusal is not None:
             self.close(refusal, linger=False)
             return
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
-        self.transport.registerProducer(self, True)
         if factory.strict_greeting:
             self._greeting_call = factory.reactor.callLater(factory.limits.greeting_delay, self._start)
         else:
@@ -179,6 +179,7 @@ class Connection(LineReceiver):
     def wait_for(self, pending: Deferred[Any] | None) -> None:
         """Nothing is to be carried out before *pending* fires; ``None`` if there is nothing to wait for any more."""
         self._pending = pending
+        self.last_heard = self.seconds()  # a client that waited for us was not idle
         self._see_whether_ready()
 
     def pauseProducing(self) -> None:
@@ -242,9 +243,13 @@ class Connection(LineReceiver):
         self._buffer, self._intake, self._answer = b"", None, None
         if self._greeting_call is not None:
             self._greeting_call.cancel()
-        if self._pending is not None:
-            self._pending.cancel()
         session, transaction = self.session, self.session.transaction
+        session.over = True
+        if self._pending is not None:
+            try:
+                self._pending.cancel()
+            except Exception as error:
+                exception_caught(session, Failure(error), "nothing")
         session.reset()
         if transaction is not None and transaction.opened is not None:
             message_ended(session, transaction, f"aborted: {reason}")
@@ -278,7 +283,7 @@ class Connection(LineReceiver):
         """The client closed its sending side. If it said that it was done, it still gets every reply; if not, it
         cannot be told from one that is gone, and what is pending for it is given up."""
         self._half_closed = True
-        if self._pending is None or self._closing_since is not None:
+        if self.ready or self._closing_since is not None:
             self.transport.loseConnection()
         elif not self.said_goodbye():
             self.transport.abortConnection()

@@ -70,12 +70,12 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
             "log_time": time(),
             "id": transaction.id,
             "client": session.client,
-            "identity": session.identity,
+            "identity": session.identity and printable(session.identity),
             "sender": printable(str(transaction.reverse_path)),
             "recipients": printable(", ".join([str(each.mailbox) for each in recipients[:NAMED_RECIPIENTS]])),
             "recipient_count": len(recipients),
             "size": transaction.octets,
-            "result": result,
+            "result": printable(result),
             "duration": session.seconds() - (transaction.opened or 0.0),
         }
     )
@@ -104,7 +104,7 @@ def connection_ended(
             "id": session.id,
             "client": session.client,
             "helo": printable(session.helo) if session.helo is not None else "-",
-            "identity": session.identity,
+            "identity": session.identity and printable(session.identity),
             "tls": session.tls.version if session.tls else None,
             "accepted": counts.accepted,
             "refused": counts.refused,

@@ -28,7 +28,7 @@ class Limits:
     message_line: int = 1024 * 1024
     #: What becomes of a bare CR or LF in a message.
     bare_newline: BareNewline = BareNewline.REFUSE
-    #: Received fields in a message before it is taken for a loop (RFC 5321 section 6.3).
+    #: Received fields that make a message a loop (RFC 5321 section 6.3).
     hops: int = 100
     #: Recipients of a transaction (RFC 5321 section 4.5.3.1.8: at least 100).
     recipients: int = 1000

@@ -29,6 +29,8 @@ __all__ = ["SMTPProtocol"]
 
 A = TypeVar("A")
 
+_RCPT = Phase.RCPT
+
 #: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
 FLOOD = 1024 * 1024
 
@@ -62,6 +64,7 @@ class SMTPProtocol(Connection):
                     break
                 if self._overlong:
                     self._overlong = 0
+                    self._answer = None
                     self._carry_out(self.factory.replies.line_too_long)
                 else:
                     self.lineReceived(buffer[position:end])
@@ -72,7 +75,7 @@ class SMTPProtocol(Connection):
         self.flush()
         if self._draining:
             self.drain()
-        if self._half_closed and self._pending is None:
+        if self._half_closed and self.ready:
             self.transport.loseConnection()
 
     def _unended(self, buffer: bytes, position: int) -> int:
@@ -97,7 +100,7 @@ class SMTPProtocol(Connection):
             self._intake = None
             self.line_mode = 1
         waiting = intake.waiting
-        if waiting is not None and not waiting.called:
+        if waiting is not None:
             self.wait_for(waiting)
             asked = self.seconds()
             waiting.addCallback(lambda _: self._fed(intake if end >= 0 else None, asked))
@@ -140,6 +143,8 @@ class SMTPProtocol(Connection):
                 if session.counts.idle_commands > factory.limits.idle_commands:
                     self.close(factory.replies.too_many_idle)
                     return
+            if verb.phase is _RCPT:
+                session.current.asked += 1
             value = verb.parse(session, argument)
             if verb.phase is not None and verb.phase in session.checks:
                 outcome = then(session.ask(verb.phase, value), partial(_run, verb, session, value))
@@ -175,7 +180,7 @@ class SMTPProtocol(Connection):
             return replies.hello_first
         if stage == Stage.READY:
             return replies.mail_first
-        return replies.no_recipients if self.session.current.refusals else replies.rcpt_first
+        return replies.no_recipients if self.session.current.asked else replies.rcpt_first
 
     def said_goodbye(self) -> bool:
         """Whether the last line that is kept is a verb that says that the client is done."""
@@ -247,16 +252,15 @@ class SMTPProtocol(Connection):
         return reply
 
     def _say(self, reply: Reply) -> None:
-        if not self.greeted:
+        if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends
             self.close(reply)
             return
         self._out.append(self._reply_octets(reply))
-        if reply.code >= 400:
-            counts, transaction = self.session.counts, self.session.transaction
+        # A recipient too many is no error: the client sends what was taken, and then the rest to the others.
+        if reply.code >= 400 and reply is not self.factory.replies.too_many_recipients:
+            counts = self.session.counts
             counts.errors += 1
             counts.errors_in_a_row += 1
-            if transaction is not None:
-                transaction.refusals += 1
             if counts.errors_in_a_row >= self.factory.limits.errors:
                 self.close(self.factory.replies.too_many_errors)
 

@@ -199,7 +199,7 @@ class Dialect(Protocol):
 class Transaction:
     """One mail on its way in."""
 
-    __slots__ = ("_aborted", "delivery", "id", "octets", "opened", "recipients", "refusals", "reverse_path")
+    __slots__ = ("_aborted", "asked", "delivery", "id", "octets", "opened", "recipients", "reverse_path")
 
     def __init__(self, id: str, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         self.id = id
@@ -207,8 +207,8 @@ class Transaction:
         #: The delivery's side of this transaction.
         self.delivery = delivery
         self.recipients: list[Recipient] = []
-        #: Commands of the transaction that were refused.
-        self.refusals = 0
+        #: RCPT commands so far, whatever became of them.
+        self.asked = 0
         #: When the message was opened, in the clock's seconds; ``None`` before.
         self.opened: float | None = None
         #: Octets of the message received so far, decoded.
@@ -263,6 +263,7 @@ class Session:
         "id",
         "identity",
         "limits",
+        "over",
         "peer",
         "replies",
         "seconds",
@@ -308,6 +309,8 @@ class Session:
         self.esmtp = False
         #: Whom the client authenticated as; ``None`` before.
         self.identity: str | None = None
+        #: Whether the connection is ending, so that nobody waits for an answer any more.
+        self.over = False
         self.stage = Stage.CONNECTED
         self.transaction: Transaction | None = None
 
@@ -328,7 +331,7 @@ class Session:
     def begin(self, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         """MAIL was accepted."""
         self.counts.transactions += 1
-        self.transaction = Transaction(f"{self.id}.{self.counts.transactions}", reverse_path, delivery)
+        self.transaction = Transaction(f"{self.id}-{self.counts.transactions}", reverse_path, delivery)
         self.stage = Stage.MAIL
 
     def add(self, recipient: Recipient) -> None:

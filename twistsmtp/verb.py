@@ -95,6 +95,8 @@ class Verb(Generic[A]):
     idle: bool = False
     #: Whether it says that the client is done: one that then closed its sending side still gets every reply.
     ends: bool = False
+    #: The line in the reply to EHLO that offers it, where it is to be offered (RFC 5321 section 3.5.2).
+    keyword: Callable[[Session], str | None] | None = None
     #: The policies to ask between `parse` and `run`, about the parsed value.
     phase: Phase | None = None
 
@@ -165,7 +167,9 @@ class Registry:
 
     def keywords(self, session: Session) -> list[str]:
         """The lines of the reply to EHLO behind the first."""
-        return [line for extension in self.extensions if (line := extension.offer(session))]
+        offers = [extension.offer(session) for extension in self.extensions]
+        offers += [verb.keyword(session) for verb in self.verbs.values() if verb.keyword]
+        return [line for line in offers if line]
 
     def help(self, topic: str) -> str | None:
         """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""

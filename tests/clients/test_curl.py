@@ -13,7 +13,9 @@ class CurlTests(ClientTestCase):
         common = ("--disable", "--silent", "--show-error", "--verbose", "--max-time", "100")
         return await self.run_program("curl", *common, "--url", f"smtp://127.0.0.1:{port}/client.test", *arguments)
 
-    async def send(self, port: int, *recipients: str, message: bytes = MESSAGE, options: tuple[str, ...] = ()) -> Process:
+    async def send(
+        self, port: int, *recipients: str, message: bytes = MESSAGE, options: tuple[str, ...] = ()
+    ) -> Process:
         upload = ("--mail-from", "a@client.test", "--upload-file", self.file("message", message))
         named = [argument for recipient in recipients for argument in ("--mail-rcpt", recipient)]
         return await self.curl(port, *upload, *named, *options)

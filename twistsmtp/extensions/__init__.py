@@ -27,7 +27,7 @@ def _load(name: str) -> Extension:
     path = name if "." in name else f"{__name__}.{name}"
     try:
         module = import_module(path)
-    except ModuleNotFoundError as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ValueError(f"no extension {name!r}: {error}") from error
     make = getattr(module, "extension", None)
     made = make() if callable(make) else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import time
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twistsmtp.events import exception_caught, message_ended
@@ -33,6 +33,7 @@ class MessageIntake:
         limits = session.limits
         self._session = session
         self._transaction = session.current
+        self._transaction.opened = session.seconds()
         self._envelope = envelope
         self._stream = DotStream(limits.bare_newline, limits.message_line)
         self._hops = HopCount()
@@ -46,6 +47,7 @@ class MessageIntake:
     def feed(self, data: bytes, start: int) -> int:
         """Decode *data* from *start* on, and pass on what may go to the delivery."""
         stream, transaction, limits = self._stream, self._transaction, self._session.limits
+        self.waiting = None
         octets, end = stream.feed(data, start)
         if not octets:
             return end
@@ -56,7 +58,7 @@ class MessageIntake:
             transaction.octets > limits.message_size
             or stream.bare_newline
             or stream.line_too_long
-            or self._hops.feed(octets) > limits.hops
+            or self._hops.feed(octets) >= limits.hops
         ):
             self._refuse(self._fault())
             return end
@@ -66,7 +68,8 @@ class MessageIntake:
         except Exception as error:
             self._failed(Failure(error))
         else:
-            self.waiting = waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
+            if isinstance(waiting, Deferred):
+                self.waiting = waiting.addErrback(self._failed)
         return end
 
     def _fault(self) -> Reply:
@@ -93,11 +96,11 @@ class MessageIntake:
             asked = self._session.ask(Phase.MESSAGE, self._envelope)
             answer = self._commit(None) if asked is None else then(asked, self._commit)
             driven = drive(answer) if is_later(answer) else answer
+            if isinstance(driven, Deferred):
+                return driven.addCallback(self._committed).addErrback(self._not_committed)
+            return self._committed(driven)
         except Exception as error:
             return self._not_committed(Failure(error))
-        if isinstance(driven, Deferred):
-            return driven.addCallbacks(self._committed, self._not_committed)
-        return self._committed(driven)
 
     def _commit(self, _: None) -> Later[Reply | Sequence[Reply] | None]:
         if self._front:  # an empty message
@@ -122,7 +125,7 @@ class MessageIntake:
             self._refuse(failure.value.reply)
         elif self._refusal is None:
             reply = self._session.replies.local_error
-            if not failure.check(CancelledError):  # else the client is gone
+            if not self._session.over:  # else it is the cancellation of what nobody waits for any more
                 exception_caught(self._session, failure, str(reply))
             self._refuse(reply)
 
@@ -132,7 +135,7 @@ class MessageIntake:
 
     def _ended(self, reply: Reply | None) -> Reply:
         reply = reply or self._session.replies.local_error
-        if self._session.transaction is not self._transaction:
+        if self._session.over:
             return reply  # the client is gone, and with it the whole transaction
         self._session.counts.message(accepted=reply.positive)
         message_ended(self._session, self._transaction, "accepted" if reply.positive else str(reply))
@@ -154,7 +157,6 @@ def _parse(session: Session, argument: str) -> Envelope:
 
 
 def _run(session: Session, envelope: Envelope) -> Later[Outcome]:
-    session.current.opened = session.seconds()
     return then(session.current.delivery.open(envelope), lambda _: MessageIntake(session, envelope))
 
 

@@ -128,7 +128,6 @@ class Catalogue:
     accepted: Reply = Reply(250, "2.0.0", "OK: message {id} accepted")
 
     # Syntax and order
-    syntax: Reply = Reply(501, "5.5.4", "{text}")
     hello_syntax: Reply = Reply(501, "", "Syntax: {verb} domain, or address literal in brackets")
     no_argument: Reply = Reply(501, "5.5.4", "{verb} takes no argument")
     argument_needed: Reply = Reply(501, "5.5.4", "Syntax: {syntax}")

@@ -12,6 +12,7 @@ def printable(text: str, limit: int = 1000) -> str:
     A line break that a client smuggled in can so never start a line of its own, and neither can a
     terminal's escape sequence reach the operator's screen.
     """
+    cut = len(text) > limit
     if not (text.isascii() and text.isprintable()):
         text = text[:limit].translate(_ESCAPES).encode("ascii", "backslashreplace").decode("ascii")
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return text[: limit - 3] + "..." if cut or len(text) > limit else text
