@@ -42,6 +42,7 @@ enum {
     LINE = 4096,     /* octets kept of replies that have not ended; RFC 5321 allows 512 for a line */
     TEXT_LINE = 78,  /* octets of a line of a message */
     EVENTS = 64,
+    OPENING = 32,    /* connections that may wait for their greeting: under the backlog of 50 that servers often have */
     SMALLEST = sizeof HEADER + 1, /* octets: a header and an empty line */
 };
 
@@ -82,7 +83,7 @@ struct connection {
 
 static const struct turn *const *program = one_by_one;
 static bool fresh; /* a connection for each message */
-static size_t total = 1000, started, finished, dialled, alive;
+static size_t total = 1000, started, finished, dialled, opening, alive;
 static double deadline;
 static int poller;
 
@@ -150,6 +151,7 @@ static void dial(struct connection *c, const struct addrinfo *address)
         fail("cannot connect: %s", strerror(errno));
     watch(c, EPOLL_CTL_ADD);
     dialled++;
+    opening++;
     alive++;
 }
 
@@ -177,8 +179,8 @@ static void push(struct connection *c)
 /* The turn has had its replies: on to the next one. */
 static void advance(struct connection *c)
 {
-    if (*c->turn == &content)
-        finished++;
+    opening -= *c->turn == &greeting;
+    finished += *c->turn == &content;
     c->turn++;
     if (c->turn == program + MESSAGE || (*c->turn == &quit && !fresh)) { /* a message may begin here */
         c->turn = program + MESSAGE;
@@ -253,13 +255,20 @@ static void pull(struct connection *c)
 
 static void run(const struct addrinfo *address, size_t connections)
 {
-    struct connection *all = calloc(connections, sizeof *all);
+    struct connection *all = calloc(connections, sizeof *all), **idle = calloc(connections, sizeof *idle);
     struct epoll_event events[EVENTS];
-    if (all == NULL)
+    size_t resting = 0;
+    if (all == NULL || idle == NULL)
         fail("no memory for %zu connections", connections);
-    for (size_t n = 0; n < connections && dialled < total; n++)
-        dial(&all[n], address);
-    while (alive) {
+    while (resting < connections) {
+        idle[resting] = &all[resting];
+        resting++;
+    }
+    for (;;) {
+        while (resting && dialled < total && opening < OPENING)
+            dial(idle[--resting], address);
+        if (!alive)
+            break;
         double left = deadline - now();
         int count = left > 0 ? epoll_wait(poller, events, EVENTS, (int)(left * 1000) + 1) : 0;
         if (count == 0)
@@ -270,10 +279,11 @@ static void run(const struct addrinfo *address, size_t connections)
                 push(c);
             if (events[n].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
                 pull(c);
-            if (c->fd < 0 && fresh && dialled < total)
-                dial(c, address);
+            if (c->fd < 0 && fresh)
+                idle[resting++] = c;
         }
     }
+    free(idle);
     free(all);
 }
 
@@ -333,6 +343,7 @@ int main(int count, char **arguments)
     deadline = begin + seconds;
     run(address, connections);
     double took = now() - begin;
+    freeaddrinfo(address);
     if (finished != total)
         fail("connections ended too early");
 

@@ -33,6 +33,8 @@ _RCPT = Phase.RCPT
 
 #: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
 FLOOD = 1024 * 1024
+#: Recipients past the limit that a transaction may ask for before each counts as an error.
+SPARE_RECIPIENTS = 1000
 
 
 class SMTPProtocol(Connection):
@@ -251,13 +253,20 @@ class SMTPProtocol(Connection):
             exception_caught(self.session, error if isinstance(error, Failure) else Failure(error), str(reply))
         return reply
 
+    def _excused(self, reply: Reply) -> bool:
+        """Whether a refusal is no error: a recipient too many is none, as the client sends the message to those that
+        were taken, and then again to the rest. Unless it asks for more than anybody has."""
+        replies, limits = self.factory.replies, self.factory.limits
+        return (
+            reply is replies.too_many_recipients and self.session.current.asked <= limits.recipients + SPARE_RECIPIENTS
+        )
+
     def _say(self, reply: Reply) -> None:
         if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends
             self.close(reply)
             return
         self._out.append(self._reply_octets(reply))
-        # A recipient too many is no error: the client sends what was taken, and then the rest to the others.
-        if reply.code >= 400 and reply is not self.factory.replies.too_many_recipients:
+        if reply.code >= 400 and not self._excused(reply):
             counts = self.session.counts
             counts.errors += 1
             counts.errors_in_a_row += 1

@@ -29,6 +29,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from twistsmtp.config import Config, ConfigError
+from twistsmtp.delivery.api import Starter
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.eager import eager
 from twistsmtp.extensions import load_extensions
@@ -52,8 +53,7 @@ class StartError(Exception):
 class SMTPService(MultiService):
     """An SMTP server.
 
-    A delivery that has a method ``start`` is told by it that the server is about to run: as the user, in the folder and
-    with the umask that it will have from now on. What it raises ends the start.
+    A delivery that is a `Starter` is started as the user that the server will run as; what it raises ends the start.
 
     :param config: all that it is told.
     :param reactor: where it listens, and its clock; by default the global reactor.
@@ -98,7 +98,8 @@ class SMTPService(MultiService):
         if not self._listening:
             self.privilegedStartService()
         try:
-            getattr(self.factory.delivery, "start", _nothing)()
+            if isinstance(self.factory.delivery, Starter):
+                self.factory.delivery.start()
         except Exception as error:
             self._stop_listening()
             raise StartError(f"delivery {self.config.delivery!r}: {_reason(error)}") from error
@@ -136,10 +137,6 @@ class SMTPService(MultiService):
             pending.cancel()
         ports, self.ports, self._listening = self.ports, [], []
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
-
-
-def _nothing() -> None:
-    """The start of a delivery that needs none."""
 
 
 def _make_factory(config: Config, reactor: Any) -> SMTPFactory:

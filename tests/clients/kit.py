@@ -1,10 +1,12 @@
 """What tests with real clients share: the server on a port of this machine, processes, and what was stored."""
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
@@ -122,10 +125,8 @@ class Process(ProcessProtocol):
 
     def kill(self) -> None:
         """kill -9, unless it is gone."""
-        try:
+        with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
-        except ProcessExitedAlready:
-            pass
 
     def _seek(self) -> None:
         sought, self._sought = self._sought, []
@@ -202,6 +203,8 @@ class ClientTestCase(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
+        #: How many connections there have been.
+        self.connections = 0
         #: For what a client reads and a server writes.
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
@@ -217,10 +220,15 @@ class ClientTestCase(TestCase):
 
         settings = {"hostname": "mx.test", "policies": (RelayRule(["mx.test"]),), **settings}
         factory = SMTPFactory(delivery or self.memory, **settings)
+        self.patch(factory, "buildProtocol", partial(self._count, factory.buildProtocol))
         port = eager(await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory))
         self.addCleanup(factory.shutdown, 0.1)
         self.addCleanup(port.stopListening)
         return cast(IPv4Address, port.getHost()).port
+
+    def _count(self, build: Callable[[IAddress], IProtocol | None], address: IAddress) -> IProtocol | None:
+        self.connections += 1
+        return build(address)
 
     async def run_program(self, name: str, *arguments: str, stdin: bytes = b"", **env: str) -> Process:
         """Run a client to its end.

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +66,11 @@ class Moment:
 
     what: Literal["accepted", "sent"]
     count: int
+
+    @classmethod
+    def all(cls, *counts: int) -> list["Moment"]:
+        """Both kinds of moments at these counts."""
+        return [cls("accepted", each) for each in counts] + [cls("sent", each) for each in counts]
 
 
 class Flood:
@@ -228,7 +233,7 @@ class CrashTests(ClientTestCase):
         maildir = self.folder / "Maildir"
         floods: list[Flood] = []
         counts = (1, 2, 9, 25, 50, 80, 120, 180, 250, 400)
-        for moment in [Moment(*each) for each in product(("accepted", "sent"), counts)]:
+        for moment in Moment.all(*counts):
             floods.append(await self.crash("Maildir", moment))
             self.assert_safe(maildir, floods)
         self.assertGreaterEqual(sum(len(flood.accepted) for flood in floods), sum(counts))
@@ -236,7 +241,7 @@ class CrashTests(ClientTestCase):
 
     async def test_a_maildir_for_each_mailbox(self) -> None:
         """They are made by the first messages; a message for two is in both."""
-        for round_, moment in enumerate(Moment(*each) for each in product(("accepted", "sent"), (1, 20, 150))):
+        for round_, moment in enumerate(Moment.all(1, 20, 150)):
             mail = self.folder / str(round_)
             flood = await self.crash(f"{round_}/{{local}}", moment)
             # Of a Maildir that nothing was accepted for there may be a part.

@@ -121,10 +121,21 @@ class PipeliningTests(ClientTestCase):
         self.assertEqual(self.recipients(), [everybody])
 
     async def test_more_recipients_than_are_taken(self) -> None:
-        # The errors in a row come to their limit first.
         port = await self.serve(limits=Limits(recipients=5, errors=20))
-        commands = ["MAIL FROM:<a@client.test>", *(f"RCPT TO:<r{number}@mx.test>" for number in range(100)), "DATA"]
-        said = ["250"] * 6 + ["452"] * 20 + ["421"]
+        everybody = [f"r{number}@mx.test" for number in range(100)]
+        commands = ["MAIL FROM:<a@client.test>", *(f"RCPT TO:<{each}>" for each in everybody), "DATA"]
+
+        def talk(pipe: Pipe) -> tuple[list[str], list[str]]:
+            return pipe.say(commands, 102), pipe.say(["QUIT"], 2, message=b"x\r\n")
+
+        said = ["250"] * 6 + ["452"] * 95 + ["354"]
+        self.assertEqual(await self.talk(port, talk), (said, ["250", "221"]))
+        self.assertEqual(self.recipients(), [everybody[:5]])
+
+    async def test_too_many_errors(self) -> None:
+        port = await self.serve(limits=Limits(errors=20))
+        commands = ["MAIL FROM:<a@client.test>", *["RCPT TO:<c@elsewhere.test>"] * 100, "DATA"]
+        said = ["250"] + ["550"] * 20 + ["421"]
 
         def talk(pipe: Pipe) -> tuple[list[str], bytes]:
             return pipe.say(commands, len(said)), pipe.rest()
@@ -146,7 +157,7 @@ class PipeliningTests(ClientTestCase):
             return said
 
         self.assertEqual(await self.talk(port, talk), {("250", "250", "250", "354")})
-        stored = sorted(Stored.all_in(maildir), key=lambda each: int(each.id.rpartition(".")[2]))
+        stored = sorted(Stored.all_in(maildir), key=lambda each: messages.index(each.octets))
         self.assertEqual([each.octets for each in stored], messages)
         self.assertEqual([each.reverse_path for each in stored], [f"a{number}@client.test" for number in range(500)])
         self.assertEqual([each.recipient for each in stored], [f"b{number}@mx.test" for number in range(500)])

@@ -89,7 +89,10 @@ class OursTests(FindTestCase):
         assert isinstance(memory, Memory)
         self.assertEqual(memory.keep, 7)
         folder = Path(self.mktemp())
-        self.assertIsInstance(make_delivery(f"maildir:{folder}:create=yes"), Maildir)
+        maildir = make_delivery(f"maildir:{folder}:create=yes")
+        assert isinstance(maildir, Maildir)
+        self.assertFalse(folder.exists())
+        maildir.start()
         self.assertTrue((folder / "new").is_dir())
 
     def test_refuse(self) -> None:

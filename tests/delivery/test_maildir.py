@@ -52,7 +52,9 @@ class MaildirTestCase(TestCase):
 
     def new(self, path: str = "", **settings: Any) -> Maildir:
         """A delivery into *path* in the folder of the test; it makes folders, if it is not told otherwise."""
-        return Maildir(self.root / path, **{"create": True, "reactor": self.threads.reactor, **settings})
+        maildir = Maildir(self.root / path, **{"create": True, "reactor": self.threads.reactor, **settings})
+        maildir.start()
+        return maildir
 
     def exist(self, *names: str) -> None:
         for name in names:
@@ -578,7 +580,9 @@ class StartTests(MaildirTestCase):
 
     def test_options(self) -> None:
         folder = str(self.root / "mail")
-        self.assertTrue(Maildir.from_options(folder, create="yes")._create)
+        made = Maildir.from_options(folder, create="yes")
+        self.assertTrue(made._create)
+        made.start()
         delivery = Maildir.from_options(folder, layout="maildir++")
         self.assertEqual((delivery._create, delivery._subfolders), (False, True))
         with self.assertRaisesRegex(ValueError, "create is yes or no, not 'maybe'"):

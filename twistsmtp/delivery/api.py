@@ -52,6 +52,7 @@ __all__ = [
     "Reply",
     "ReversePath",
     "Session",
+    "Starter",
     "Verifier",
 ]
 
@@ -96,6 +97,17 @@ class Delivery(Protocol):
     def begin(self, session: Session, reverse_path: ReversePath) -> Later[DeliveryTransaction]:
         """A transaction from *reverse_path*: the object that sees it through, or raise `Refusal`."""
         ...
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A delivery that has something to do before the first mail comes."""
+
+    def start(self) -> None:
+        """The server is about to run: as the user, in the folder and with the umask that it will have from now on.
+
+        :raises Exception: the server cannot start; the text is shown to the operator.
+        """
 
 
 @runtime_checkable

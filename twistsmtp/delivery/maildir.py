@@ -80,7 +80,7 @@ class Maildir(Delivery):
         ``.detail`` in the Maildir of ``user``, if it is there, and else to that Maildir itself.
     :param reactor: the reactor that results come back to; the global one if none is given.
     :param pool: the threads that do the work; the reactor's own if none are given.
-    :raises ValueError: the path or the layout is none, or the folder is missing and may not or cannot be made.
+    :raises ValueError: the path or the layout is none, or the folder is missing and may not be made.
     """
 
     def __init__(
@@ -101,7 +101,9 @@ class Maildir(Delivery):
         self._pool = pool
         #: The Maildirs that are there, safe on the disk themselves, and tidied up.
         self._prepared: set[str] = set()
-        self._check()
+        self._started = False
+        if not create:  # what is only looked at can be looked at here and now
+            self.start()
 
     @classmethod
     def from_options(cls, path: str, *, create: str = "no", layout: str = "flat") -> "Maildir":
@@ -115,8 +117,12 @@ class Maildir(Delivery):
         """Mail from anybody is taken."""
         return _Transaction(self, session)
 
-    def _check(self) -> None:
-        # What would go wrong with every message is to go wrong at the start.
+    def start(self) -> None:
+        """Make what is missing, and see that there is what there must be: what would go wrong with every message is to
+        go wrong before the first. A server calls this when it runs as the user that it will stay.
+
+        :raises ValueError: the folder is missing and may not or cannot be made.
+        """
         base, shared = self._path.base, not self._path.placeholders
         try:
             if self._create and not os.path.isdir(base):
@@ -128,6 +134,7 @@ class Maildir(Delivery):
             raise ValueError(f"{base}: {error.strerror}") from error
         if not found:
             raise ValueError(f"{base} is no {'Maildir' if shared else 'folder'} (create=yes would make it)")
+        self._started = True
 
     @property
     def _takes_all(self) -> bool:
@@ -176,6 +183,10 @@ class Maildir(Delivery):
         maildir, subfolder = place
         if maildir not in self._prepared:
             if self._create:
+                if not self._started:  # nobody told us to; later on, a folder that is gone is a disk that is
+                    if not os.path.isdir(self._path.base):
+                        make_folder(self._path.base)
+                    self._started = True
                 make_maildir(maildir, self._path.base)
             remove_stale(maildir)
             if len(self._prepared) >= _REMEMBERED:
