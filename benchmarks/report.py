@@ -1,6 +1,7 @@
 """What was measured, as values, and as tables that can be read."""
 
 import platform
+import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,9 +81,15 @@ def circumstances() -> dict[str, str]:
         "machine": models[0].partition(":")[2].strip() if models else platform.machine(),
         "processors": str(len(sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}, {_build()}",
         "twisted": metadata.version("twisted"),
     }
+
+
+def _build() -> str:
+    """How Python was compiled: that makes much of what it does slower or faster, though not all by the same."""
+    flags = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "optimized" if "--enable-optimizations" in flags else "not optimized"
 
 
 def tables(workloads: Sequence[Workload], runs: Sequence[Run]) -> Iterator[str]:

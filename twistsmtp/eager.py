@@ -38,10 +38,25 @@ def eager(port: P) -> P:
 class EagerServer(tcp.Server):
     """An accepted TCP connection that sends at once."""
 
-    #: Whether something waits for the reactor to say that the socket can take it.
-    waiting = False
-    #: Whether nothing may be sent any more, now or soon.
-    ended = False
+    def __init__(self, *args: Any) -> None:
+        #: Whether something waits for the reactor to say that the socket can take it.
+        self.waiting = False
+        #: Whether nothing may be sent any more, now or soon.
+        self.ended = False
+        #: Whether a producer is asked for more by a writer that has sent what it gave: then there must be one.
+        self.pulling = False
+        self.TLS = False  # also here, as an attribute of the class takes four times as long to read
+        super().__init__(*args)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Have *producer* write here."""
+        self.pulling = not streaming
+        tcp.Server.registerProducer(self, producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Have it no more."""
+        self.pulling = False
+        tcp.Server.unregisterProducer(self)
 
     def startWriting(self) -> None:
         """Something waits."""
@@ -66,27 +81,32 @@ class EagerServer(tcp.Server):
 
     def write_through(self, octets: bytes) -> None:
         """Send *octets* just as they are: beneath TLS, if that has begun."""
-        if (
-            self.waiting
-            or self.ended
-            or self.disconnecting
-            or not self.connected
-            # A pull producer is asked for more by a writer that has sent what it gave: there must be one.
-            or (self.producer is not None and not self.streamingProducer)
-        ):
+        if self.waiting or self.ended or self.pulling:
             FileDescriptor.write(self, octets)
         elif octets:
-            sent = self.writeSomeData(octets)
-            # A connection that is found lost is left to the reactor to find lost as well: whoever writes does
-            # not expect to be told before `write` has returned.
-            rest = octets[sent:] if isinstance(sent, int) else octets
-            if rest:
-                FileDescriptor.write(self, rest)
+            try:
+                sent = self.socket.send(octets)
+            except OSError:
+                # It takes nothing now, or it is lost: then that is left to the reactor to find, as whoever writes does
+                # not expect to be told before `write` has returned.
+                sent = 0
+            if sent < len(octets):
+                FileDescriptor.write(self, octets[sent:])
+
+    def loseConnection(self) -> None:
+        """Close when all that waits is sent."""
+        self.ended = True
+        tcp.Server.loseConnection(self)
 
     def loseWriteConnection(self) -> None:
         """Close the sending side when all that waits is sent."""
         self.ended = True
         tcp.Server.loseWriteConnection(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        """It is closed."""
+        self.ended = True
+        tcp.Server.connectionLost(self, reason)
 
     def abortConnection(self) -> None:
         """Close at once, whatever waits."""

@@ -74,7 +74,8 @@ class SMTPProtocol(Connection):
             if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
                 buffer, position = self._buffer, 0
         self._buffer = buffer[position:] if self._closing_since is None else b""
-        self.flush()
+        if self._out:
+            self.flush()
         if self._draining:
             self.drain()
         if self._half_closed and self.ready:

@@ -35,14 +35,17 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     recipients = envelope.recipients
     # RFC 5321 section 4.4: "for" names one recipient at the most, and none of several, who may not know each other.
     to = f"\tfor <{recipients[0]}>" if len(recipients) == 1 else "\t"
-    return (
-        f"Received: from {session.helo} ({_tcp_info(session.client)})\r\n"
-        f"\tby {session.hostname} (twistsmtp) with {_protocol(session, envelope.reverse_path)} id {envelope.id}\r\n"
-        f"{to}; {date_time(int(now))}\r\n"
-    ).encode()
+    protocol = _protocol(session, envelope.reverse_path)
+    stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
+    return f"{stamp}{to}; {date_time(int(now))}\r\n".encode()
 
 
 @lru_cache(maxsize=1024)
+def _stamp(helo: str | None, client: str, hostname: str, protocol: str) -> str:
+    """All of the field that is the same for every message of a session, up to the id."""
+    return f"Received: from {helo} ({_tcp_info(client)})\r\n\tby {hostname} (twistsmtp) with {protocol} id "
+
+
 def _tcp_info(client: str) -> str:
     """The client's address as an address literal (RFC 5321 section 4.1.3)."""
     if ":" in client:

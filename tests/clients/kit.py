@@ -88,7 +88,8 @@ class Process(ProcessProtocol):
         self._said: dict[int, list[bytes]] = {1: [], 2: []}
         #: What it returned, or the number of the signal that ended it, less than 0; ``None`` while it runs.
         self.status: int | None = None
-        self._id = 0
+        #: The id that the system gave it.
+        self.id = 0
         self._ended: list[Deferred[Process]] = []
         self._sought: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
 
@@ -101,11 +102,6 @@ class Process(ProcessProtocol):
     def errors(self) -> str:
         """What it has said on its standard error by now."""
         return b"".join(self._said[2]).decode(errors="replace")
-
-    @property
-    def id(self) -> int:
-        """The id that the system gave it."""
-        return self._id
 
     def ended(self) -> "Deferred[Process]":
         """Fires with this process when it has ended."""
@@ -146,7 +142,7 @@ class Process(ProcessProtocol):
     # Twisted's words.
 
     def connectionMade(self) -> None:
-        self._id = self.transport.pid  # which is forgotten when it ends
+        self.id = self.transport.pid  # which is forgotten when it ends
         self.transport.write(self._stdin)
         self.transport.closeStdin()
 
