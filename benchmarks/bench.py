@@ -19,14 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where it is run as a script
 
-from benchmarks.contenders import NAMES, OURS, ROOT, InstallError, install_peers, serve
+from benchmarks.contenders import NAMES, OURS, InstallError, install_peers, serve
 from benchmarks.load import Load, LoadError, compile_load
 from benchmarks.memory import measure_memory
 from benchmarks.processes import Server, ServerError, busy_seconds, processors
 from benchmarks.report import Run, Workload, circumstances, footprint_table, tables
 
-#: For the load generator and the peers' environment; `var` is no part of the repository.
-CACHE = ROOT / "var" / "bench"
+#: For the load generator and the peers' environment; no part of the repository.
+CACHE = Path(__file__).resolve().parent / ".cache"
 
 WORKLOADS = {
     each.name: each

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.processes import Server, free_port
 
-__all__ = ["NAMES", "OURS", "PEERS", "ROOT", "InstallError", "install_peers", "serve", "serve_ours"]
+__all__ = ["NAMES", "OURS", "PEERS", "InstallError", "install_peers", "serve", "serve_ours"]
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent

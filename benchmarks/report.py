@@ -1,12 +1,12 @@
 """What was measured, as values, and as tables that can be read."""
 
+import os
 import platform
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from os import sched_getaffinity
 from pathlib import Path
 from statistics import median
 
@@ -79,7 +79,7 @@ def circumstances() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": models[0].partition(":")[2].strip() if models else platform.machine(),
-        "processors": str(len(sched_getaffinity(0))),
+        "processors": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {_build()}",
         "twisted": metadata.version("twisted"),

@@ -84,6 +84,10 @@ class Conversation:
         """Have the server read *octets*."""
         self._protocol.dataReceived(octets)
 
+    def leave(self) -> None:
+        """End the connection."""
+        self._protocol.connectionLost()
+
     def message(self, clock: Clock, times: dict[str, float]) -> None:
         """Send a message, and add to *times* what each step took."""
         say = self.say

@@ -26,7 +26,7 @@ CONVERSATION = (
 )
 CODES = ["220", "250", "250", "250", "354", "250", "221"]
 #: Seconds after which a client gives up; no test takes as long if all is well.
-PATIENCE = 30
+PATIENCE = 20
 
 
 def connect(address: Any, family: int = socket.AF_INET) -> socket.socket:

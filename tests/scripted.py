@@ -168,7 +168,7 @@ class ScriptedTransaction(DeliveryTransaction):
     @property
     def body(self) -> bytes:
         """What was written, without the server's own Received field."""
-        return re.sub(rb"\AReceived: .*?\r\n(?![\t ])", b"", self.octets, flags=re.DOTALL)
+        return re.sub(rb"\AReceived: .*\r\n\t.*\r\n\t.*\r\n", b"", self.octets)
 
     def rcpt(self, recipient: Recipient) -> Later[None]:
         return self._script.play("rcpt", lambda: self.recipients.append(recipient))

@@ -136,6 +136,26 @@ class DisconnectTests(SynchronousTestCase):
         self.assertEqual(len([event for event in events if "octets_in" in event]), 1)
         self.assertEqual(server.factory.connections, set())
 
+    def test_a_transaction_that_begins_when_nobody_is_there_any_more(self) -> None:
+        # Its delivery is told, as of any other, that nothing will come of it.
+        for late in (False, True):
+            finish: Deferred[None] = Deferred()
+
+            class Stubborn(ScriptedDelivery):
+                async def begin(self, session: Session, reverse_path: ReversePath) -> ScriptedTransaction:
+                    try:
+                        await Deferred()
+                    except CancelledError:
+                        if late:  # noqa: B023  # it is used in the same turn
+                            await finish  # noqa: B023  # the same
+                    return self._begun(reverse_path)
+
+            client = Server(Stubborn()).connect().hello()
+            client.say("MAIL FROM:<>")
+            client.vanish()
+            finish.callback(None)
+            self.assertEqual([each.aborts for each in client.server.delivery.transactions], [1], late)
+
     def test_a_coroutine_that_will_not_be_cancelled(self) -> None:
         # It goes on by itself; what it answers in the end is nobody's business, and is no second ending.
         finish: Deferred[None] = Deferred()

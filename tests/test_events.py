@@ -60,6 +60,7 @@ class MessageEventTests(SynchronousTestCase):
             formatEvent(event),
             f"{event['id']} from=<a@client.test> to=b@mx.test, c@mx.test nrcpt=2 size=6 accepted in 2.500s",
         )
+        self.assertEqual(event["log_render"](event), formatEvent(event))
         self.assertEqual(json.loads(eventAsJSON(event))["result"], "accepted")
 
     def test_a_message_that_was_refused_while_it_came(self) -> None:
@@ -140,6 +141,7 @@ class ConnectionEventTests(SynchronousTestCase):
         self.assertRegex(
             formatEvent(event), r"accepted=1 refused=1 errors=2 in=\d+ out=\d+ connection lost after 1\.500s$"
         )
+        self.assertEqual(event["log_render"](event), formatEvent(event))
         self.assertEqual(json.loads(eventAsJSON(event))["reason"], "connection lost")
 
     def test_why_it_ended(self) -> None:
@@ -184,7 +186,11 @@ class SafetyTests(SynchronousTestCase):
 
     def assert_safe(self, events: list[LogEvent]) -> None:
         [event] = events
-        for text in (formatEvent(event), *(event[name] for name in event if not name.startswith("log_"))):
+        for text in (
+            formatEvent(event),
+            event["log_render"](event),
+            *(event[name] for name in event if not name.startswith("log_")),
+        ):
             if isinstance(text, str):
                 self.assertTrue(text.isascii() and text.isprintable(), text)
 

@@ -102,9 +102,7 @@ class Environment:
         venv.create(self.folder, symlinks=True, with_pip=False)
         self.python = self.folder / "bin" / "python"
         self.site = Path(
-            run(
-                self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=scratch()
-            ).strip()
+            run(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=scratch()).strip()
         )
         origin = Path(twisted.__file__).parent
         litter = shutil.ignore_patterns("test", "__pycache__", "dropin.cache", "twistsmtp*.py")

@@ -238,6 +238,22 @@ class ExceptionTests(SynchronousTestCase):
             self.assertEqual(client.codes("XOWN", "NOOP"), ["451", "250"])
             self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+    def test_every_reply_of_the_catalogue_may_be_a_refusal(self) -> None:
+        # Whatever a delivery thinks fits, in whichever step.
+        replies = Catalogue()
+        for name in Catalogue.__slots__:
+            reply = getattr(replies, name)
+            if reply.code < 400:
+                continue
+            for step in ("begin", "rcpt", "open", "write", "commit"):
+                script = Script(**{step: Answer(result=Refusal(reply))})
+                client = Server.scripted(script, replies=replies).connect()
+                client.send(b"EHLO client.test\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\ntext\r\n.\r\nNOOP\r\n")
+                said = b"".join(client.wire.writes)
+                self.assertIn(reply.octets, said, (name, step))
+                self.assertEqual(client.closed, reply.code == 421, (name, step))
+                self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_a_refusal_is_no_error(self) -> None:
         for how in EVERY_WAY:
             script = Script(begin=Answer(how, NO))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import AT_ONCE, LATER, STEPS, Answer, How, Script, ScriptedDelivery, ScriptedPolicy
@@ -183,6 +183,20 @@ class IntakeTests(SynchronousTestCase):
             self.assertEqual(intake.taken, b"abc")
             wait.callback(None)
             self.assertEqual(split_replies(client.read())[0], f"250 {size} octets")
+
+    def test_one_whose_work_is_done_at_once(self) -> None:
+        class Done(Taking):
+            def feed(self, data: bytes, start: int) -> int:
+                self._wait = succeed(None)
+                return super().feed(data, start)
+
+        stream = b"XOWN\r\nQUIT\r\n\r\n\n\0NOOP\r\nNOOP\r\n"
+        for position in range(len(stream)):
+            intake = Done(10)
+            client = self.client(intake)
+            said = b"".join(map(client.send, cuts(stream, [position])))
+            self.assertEqual(split_replies(said), ["250 10 octets", "250 OK", "250 OK"], position)
+            self.assertEqual(intake.taken, b"QUIT\r\n\r\n\n\0")
 
     def test_one_of_nothing(self) -> None:
         # As BDAT 0 LAST: its end does not wait for what the client says next.

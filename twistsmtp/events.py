@@ -31,7 +31,7 @@ def _common(namespace: str, format: str, text: Callable[[LogEvent], str]) -> dic
         "log_namespace": namespace,
         "log_source": None,
         "log_format": format,
-        "log_text": text,
+        "log_render": text,
     }
 
 

@@ -47,7 +47,7 @@ class TextObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write *event*, unless it says nothing."""
-        ours = event.get("log_text")
+        ours = event.get("log_render")
         if ours is not None:  # of `twistsmtp.events`: its fields are printable
             self._write(f"{self._time(event)} [{event['log_namespace']}] {ours(event)}\n")
             return

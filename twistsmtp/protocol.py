@@ -103,7 +103,7 @@ class SMTPProtocol(Connection):
             self._intake = None
             self.line_mode = 1
         waiting = intake.waiting
-        if waiting is not None:
+        if waiting is not None and isinstance(drive(waiting), Deferred):
             self.wait_for(waiting)
             asked = self.seconds()
             waiting.addCallback(lambda _: self._fed(intake if end >= 0 else None, asked))
@@ -257,10 +257,10 @@ class SMTPProtocol(Connection):
     def _excused(self, reply: Reply) -> bool:
         """Whether a refusal is no error: a recipient too many is none, as the client sends the message to those that
         were taken, and then again to the rest. Unless it asks for more than anybody has."""
-        replies, limits = self.factory.replies, self.factory.limits
-        return (
-            reply is replies.too_many_recipients and self.session.current.asked <= limits.recipients + SPARE_RECIPIENTS
-        )
+        transaction = self.session.transaction
+        if reply is not self.factory.replies.too_many_recipients or transaction is None:
+            return False
+        return transaction.asked <= self.factory.limits.recipients + SPARE_RECIPIENTS
 
     def _say(self, reply: Reply) -> None:
         if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends

@@ -39,7 +39,7 @@ def ours(delivery: Any) -> Any:
 
 
 def theirs(delivery: Any) -> Any:
-    protocol = ESMTP()
+    protocol: Any = ESMTP()
     protocol.host = b"mx.example"
     protocol.callLater = Clock().callLater  # else its timeout would be left in the reactor
     protocol.delivery = delivery if IMessageDelivery.providedBy(delivery) else None

@@ -120,6 +120,11 @@ class VrfyTests(SynchronousTestCase):
             delivery.script.release()
             self.assertEqual(client.codes(), ["250 2.1.5", "250 2.0.0"])
 
+    def test_it_is_offered_where_it_is_answered(self) -> None:
+        # Section 3.5.2: "VRFY MAY be listed as a convenience".
+        self.assertNotIn("VRFY", connected().say("EHLO client.test")[0])
+        self.assertIn("VRFY", connected(Directory()).say("EHLO client.test")[0])
+
     def test_a_delivery_cannot_say(self) -> None:
         delivery = Directory()
         delivery.people = ()

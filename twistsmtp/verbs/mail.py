@@ -33,6 +33,8 @@ def _run(session: Session, reverse_path: ReversePath) -> Later[Outcome]:
 
     def begun(delivery: DeliveryTransaction) -> Outcome:
         session.begin(reverse_path, delivery)
+        if session.over:  # the client is gone, and the delivery had begun all the same
+            session.reset()
         return session.replies.sender_ok
 
     return then(session.delivery.begin(session, reverse_path), begun)
