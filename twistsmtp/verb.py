@@ -111,6 +111,8 @@ class Extension:
     rfc: str
     #: The line in the reply to EHLO, or what makes it; ``None`` offers nothing to this session.
     keyword: str | Callable[[Session], str | None]
+    #: The names of extensions that must be there as well.
+    needs: tuple[str, ...] = ()
     verbs: tuple[Verb[Any], ...] = ()
     mail_parameters: tuple[Parameter[Any], ...] = ()
     rcpt_parameters: tuple[Parameter[Any], ...] = ()
@@ -136,11 +138,15 @@ class Registry:
 
     :param verbs: the core verbs; an extension's verb of the same name takes its place.
     :param extensions: in the order in which the reply to EHLO lists them.
-    :raises ValueError: two extensions define one verb or parameter.
+    :raises ValueError: two extensions define one verb or parameter, or one that an extension needs is missing.
     """
 
     def __init__(self, verbs: Iterable[Verb[Any]], extensions: Sequence[Extension] = ()) -> None:
         self.extensions = tuple(extensions)
+        names = {extension.name for extension in self.extensions}
+        for extension in self.extensions:
+            if not names.issuperset(extension.needs):
+                raise ValueError(f"extension {extension.name} needs {' and '.join(extension.needs)}")
         table = {verb.name: verb for verb in verbs}
         added = [verb for extension in self.extensions for verb in extension.verbs]
         if len({verb.name for verb in added}) < len(added):

@@ -148,8 +148,6 @@ class VrfyTests(SynchronousTestCase):
         connected(delivery).say("VRFY Jörg SMTPUTF8")
         self.assertEqual(delivery.asked, "Jörg")
 
-    test_the_parameter_of_smtputf8.todo = "the parameter of VRFY and EXPN is not read"  # type: ignore[attr-defined]  # trial's own way
-
 
 class ExpnTests(SynchronousTestCase):
     """Sections 3.5 and 4.1.1.7."""

@@ -14,10 +14,16 @@ def _parse(session: Session, value: str | None) -> bool:
     return True
 
 
-#: ``reverse_path.get(SMTPUTF8)``. RFC 6531 section 3.1 (6) adds 10 octets to MAIL.
+#: ``reverse_path.get(SMTPUTF8)``. RFC 6531 section 3.1 (5) adds 10 octets to MAIL.
 SMTPUTF8 = Parameter(keyword="SMTPUTF8", parse=_parse, default=False, octets=10, internationalizes=True)
 
 
 def extension() -> Extension:
     """All that it adds."""
-    return Extension(name="smtputf8", rfc="RFC 6531", keyword="SMTPUTF8", mail_parameters=(SMTPUTF8,))
+    return Extension(
+        name="smtputf8",
+        rfc="RFC 6531",
+        keyword="SMTPUTF8",
+        needs=("eightbitmime",),  # RFC 6531 section 3.1 (8)
+        mail_parameters=(SMTPUTF8,),
+    )

@@ -1,6 +1,6 @@
 """The verbs that move no mail: RSET, NOOP, QUIT, HELP, VRFY and EXPN (RFC 5321 sections 4.1.1.5 to 4.1.1.10)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twistsmtp.delivery.api import Expander, Verifier
@@ -34,6 +34,18 @@ def _help(session: Session, topic: str) -> Reply:
 def _listed(session: Session, mailboxes: Sequence[str]) -> Reply:
     verified = session.replies.verified
     return Reply(verified.code, verified.enhanced, "\n".join(" ".join(each.split()) for each in mailboxes))
+
+
+def _string(verb: str) -> Callable[[Session, str], str]:
+    """The argument of VRFY and EXPN, without the parameter for an answer in UTF-8 (RFC 6531 section 3.7.4.2)."""
+    parse = needed(verb)
+
+    def parse_string(session: Session, argument: str) -> str:
+        text, _, last = parse(session, argument).rpartition(" ")
+        parameter = session.dialect.mail_parameters.get(last.upper())
+        return text.rstrip() if text and parameter and parameter.internationalizes else argument
+
+    return parse_string
 
 
 def _vrfy(session: Session, text: str) -> Later[Outcome]:
@@ -88,7 +100,7 @@ VERBS: tuple[Verb[Any], ...] = (
         syntax="VRFY mailbox",
         help="Ask whether a mailbox exists.",
         keyword=lambda session: "VRFY" if isinstance(session.delivery, Verifier) else None,
-        parse=needed("VRFY mailbox"),
+        parse=_string("VRFY mailbox"),
         run=_vrfy,
         idle=True,
     ),
@@ -97,7 +109,7 @@ VERBS: tuple[Verb[Any], ...] = (
         syntax="EXPN list",
         help="Ask who is on a mailing list.",
         keyword=lambda session: "EXPN" if isinstance(session.delivery, Expander) else None,
-        parse=needed("EXPN list"),
+        parse=_string("EXPN list"),
         run=_expn,
         idle=True,
     ),
