@@ -89,12 +89,12 @@ changelog: $(VENV)/installed-dev ## show how the next release's changes would re
 	@$(BIN)/towncrier build --draft --version next
 
 bench: $(VENV)/installed-dev ## measure this server
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 wheel: $(VENV)/installed-dev ## build dist/*.whl and the source archive
 	@$(BIN)/python -m build
 
 clean: ## remove all that make made, but not the mail in ./var
 	@rm -rf $(VENV) build dist docs/_build .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .ruff_cache
-	@rm -rf _trial_temp* twisted/plugins/dropin.cache
+	@rm -rf _trial_temp* twisted/plugins/dropin.cache benchmarks/.cache
 	@find twistsmtp twisted tests docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,5 +1,6 @@
 """A connection's life in memory: how it begins, what is kept of it, and the time that it has."""
 
+from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import LATER, STEPS, Answer, How, Script, ScriptedDelivery, ScriptedTransaction
@@ -87,14 +88,33 @@ class IdleTests(SynchronousTestCase):
         pass_time(client, 15)
         self.assert_cut_off(client, self.IDLE)
 
-    def test_every_octet_counts(self) -> None:
+    def test_every_command_counts(self) -> None:
         client = Server().connect()
-        for octet in b"NOOP\r\nNOO":
+        for _ in range(5):
             pass_time(client, 280)
-            client.send(bytes([octet]))
+            client.send(b"NOOP\r\nNOO")
+            client.send(b"P\r\n")
         self.assertFalse(client.closed)
         pass_time(client, 315)
         self.assert_cut_off(client, self.IDLE)
+
+    def test_a_command_that_never_ends_does_not_count(self) -> None:
+        client = Server().connect()
+        for octet in b"NO":
+            pass_time(client, 140)
+            client.send(bytes([octet]))
+        pass_time(client, 35)
+        self.assert_cut_off(client, self.IDLE)
+
+    def test_an_answer_that_never_comes(self) -> None:
+        client = Server(ScriptedDelivery(Script(rcpt=[Answer(How.DEFERRED)]))).connect().hello()
+        client.say("MAIL FROM:<>")
+        client.send(b"RCPT TO:<b@mx.test>\r\nNOOP\r\n")
+        pass_time(client, 590)
+        self.assertEqual(client.codes(), [])
+        pass_time(client, 25)
+        self.assertEqual(client.codes(), ["451 4.3.0", "250 2.0.0"])
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_within_a_message(self) -> None:
         client = Server(limits=Limits(data_rate=1, data_window=10_000)).connect().data()
@@ -109,7 +129,7 @@ class IdleTests(SynchronousTestCase):
                 script = Script(**{step: [Answer(how)]})
                 client = Server.scripted(script).connect()
                 client.send(CONVERSATION[: CONVERSATION.index(b"MAIL FROM:<>")])
-                pass_time(client, 1000)
+                pass_time(client, 500)
                 self.assertFalse(client.closed, (step, how))
                 script.release()
                 # It has not had a second yet to say the next thing.
@@ -120,7 +140,7 @@ class IdleTests(SynchronousTestCase):
     def test_a_client_that_sends_on_while_we_work_is_not_idle(self) -> None:
         client = Server(ScriptedDelivery(Script(write=[Answer(How.DEFERRED)]))).connect().data()
         client.send(b"one")
-        pass_time(client, 1000)
+        pass_time(client, 500)
         client.server.delivery.script.release()
         pass_time(client, 60)
         self.assertFalse(client.closed)
@@ -223,7 +243,7 @@ class DataTimeTests(SynchronousTestCase):
         limits = Limits(data_rate=100, data_window=60, data_time=200, idle_time=100_000)
         for how in LATER:
             client = Server(ScriptedDelivery(Script(open=Answer(how))), limits=limits).connect().data()
-            pass_time(client, 1000)
+            pass_time(client, 500)
             client.server.delivery.script.release()
             self.assertEqual(client.codes(), ["354"])
             pass_time(client, 50)

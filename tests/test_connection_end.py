@@ -212,6 +212,15 @@ class HalfCloseTests(SynchronousTestCase):
             self.assertEqual(client.wire.writes[-1].splitlines()[-1], b"221 2.0.0 Bye")
             self.assertTrue(client.closed)
 
+    def test_behind_quit_something_may_follow(self) -> None:
+        for rest in (b"\r\n", b"NOOP\r\n", b"RSET"):
+            script = Script(commit=Answer(How.DEFERRED))
+            client = Server.scripted(script).connect().data()
+            client.send(b"text\r\n.\r\nQUIT\r\n" + rest)
+            client.finish_sending()
+            script.release_all()
+            self.assertEqual(client.codes(), ["250 2.0.0", "221 2.0.0"], rest)
+
     def test_without_quit_what_is_pending_is_given_up(self) -> None:
         for rest in (
             b"",
@@ -219,7 +228,6 @@ class HalfCloseTests(SynchronousTestCase):
             b"QUIT",
             b"QUIT\r",
             b"QUIT\n",
-            b"QUIT\r\nNOOP\r\n",
             b"XQUIT\r\n",
             b"\xff\r\n",
             b"NOOP QUIT\r\n",

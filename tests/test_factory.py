@@ -66,8 +66,10 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_clients_of_every_kind_of_address(self) -> None:
         server = Server(limits=Limits(connections_per_client=1))
-        for peer in (IPv6Address("TCP", "2001:db8::1", 1), IPv6Address("TCP", "2001:db8::2", 1), UNIXAddress(None)):
-            self.assertEqual(server.connect(peer).codes(), ["220"])
+        for host, code in (("2001:db8::1", "220"), ("2001:db8::2", "421 4.7.0"), ("2001:db8:0:1::1", "220")):
+            self.assertEqual(server.connect(IPv6Address("TCP", host, 1)).codes(), [code])
+        for _ in range(3):
+            self.assertEqual(server.connect(UNIXAddress(None)).codes(), ["220"])
 
     def test_an_ipv4_client_of_a_dual_stack_socket_is_the_same_client(self) -> None:
         server = Server(limits=Limits(connections_per_client=1))
@@ -225,6 +227,7 @@ class ShutdownTests(SynchronousTestCase):
         server.clock.advance(0)
         self.successResultOf(done)
         self.assertTrue(waiting.closed)
+        self.assertEqual(waiting.say(), [self.DOWN])
         self.assertEqual(server.delivery.script.waiting, [])
         self.assertEqual(server.clock.getDelayedCalls(), [])
 

@@ -1,5 +1,6 @@
 """Values now or later, in every way in which they can come."""
 
+import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
@@ -192,6 +193,33 @@ class DriveTests(SynchronousTestCase):
         assert isinstance(driven, Deferred)
         deferred.callback(None)
         self.assertIn("the_culprit", self.failureResultOf(driven, Oops).getTraceback())
+
+
+class AsyncioTests(SynchronousTestCase):
+    """What asyncio's own functions give is waited for, where Twisted runs on asyncio's loop."""
+
+    def test_futures(self) -> None:
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        for fail_with in (None, Oops()):
+            future: asyncio.Future[int] = loop.create_future()
+
+            async def twice(awaited: "asyncio.Future[int]" = future) -> int:
+                return 2 * await awaited
+
+            driven = drive(twice())
+            assert isinstance(driven, Deferred)
+            self.assertNoResult(driven)
+            if fail_with is None:
+                future.set_result(21)
+            else:
+                future.set_exception(fail_with)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            if fail_with is None:
+                self.assertEqual(self.successResultOf(driven), 42)
+            else:
+                self.failureResultOf(driven, Oops)
 
 
 class ThenTests(SynchronousTestCase):

@@ -2,7 +2,7 @@
 
 `Connection` is the small typed door to Twisted's base classes. What the octets mean is `SMTPProtocol`'s affair.
 
-There is no timer in a connection: it notes when it was last heard, and its factory's sweep looks at all of them.
+There is no timer in a connection, but for a greeting that is held back: it notes when it was last heard, and its factory's sweep looks at all of them.
 """
 
 import socket
@@ -24,6 +24,7 @@ from twistsmtp.limits import Limits
 from twistsmtp.session import TLS, Session
 from twistsmtp.verb import Intake, Outcome, Registry
 from twistsmtp.wire.reply import Catalogue, Reply
+from twistsmtp.wire.text import printable
 
 __all__ = ["Connection", "Shared"]
 
@@ -75,7 +76,8 @@ class Connection(LineReceiver):
         self.paused = False
         self.line_mode = 1
         self._buffer = b""
-        #: When the client was last heard, and when the connection was made, in the clock's seconds.
+        #: When a whole command, octets of a message or an answer of ours were last there, and when the connection was
+        #: made, in the clock's seconds.
         self.last_heard = 0.0
         self.connected_at = 0.0
         self.octets_in = 0
@@ -92,6 +94,7 @@ class Connection(LineReceiver):
         self._out: list[bytes] = []
         #: The answer that is waited for.
         self._pending: Deferred[Any] | None = None
+        self._waiting_since = 0.0
         #: Where octets go that are no commands, since when, and the window in which their rate is measured.
         self._intake: Intake | None = None
         self._intake_since = 0.0
@@ -118,7 +121,7 @@ class Connection(LineReceiver):
         raise NotImplementedError
 
     def said_goodbye(self) -> bool:
-        """Whether the last that is kept in the buffer says that the client is done."""
+        """Whether something that is kept in the buffer says that the client is done."""
         raise NotImplementedError
 
     # --- the beginning ----------------------------------------------------------------------------------------
@@ -156,7 +159,6 @@ class Connection(LineReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         """Twisted's word that octets came."""
-        self.last_heard = self.seconds()
         self.octets_in += len(data)
         self._buffer = self._buffer + data if self._buffer else data
         if self.ready:
@@ -179,6 +181,7 @@ class Connection(LineReceiver):
     def wait_for(self, pending: Deferred[Any] | None) -> None:
         """Nothing is to be carried out before *pending* fires; ``None`` if there is nothing to wait for any more."""
         self._pending = pending
+        self._waiting_since = self.seconds()
         self.last_heard = self.seconds()  # a client that waited for us was not idle
         self._see_whether_ready()
 
@@ -252,7 +255,7 @@ class Connection(LineReceiver):
                 exception_caught(session, Failure(error), "nothing")
         session.reset()
         if transaction is not None and transaction.opened is not None:
-            message_ended(session, transaction, f"aborted: {reason}")
+            message_ended(session, transaction, f"aborted: {printable(reason)}")
 
     def drain(self) -> None:
         """End the connection as soon as it is between two transactions."""
@@ -266,8 +269,9 @@ class Connection(LineReceiver):
         if self._closing_since is not None:
             if now - self._closing_since > LINGER:
                 self.transport.abortConnection()
-        elif self._pending is not None:
-            pass  # it is the server's turn
+        elif self._pending is not None:  # it is the server's turn
+            if now - self._waiting_since > limits.answer_time:
+                self._pending.cancel()
         elif now - self.last_heard > limits.idle_time:
             self.close(replies.idle_timeout)
         elif self._intake is not None:

@@ -54,14 +54,23 @@ _CONNECTION = _common(
     ),
 )
 
-#: Recipients of a message that its event names; the event has the count of all.
+#: Recipients that a line of text names; the event itself has all.
 NAMED_RECIPIENTS = 20
+
+
+class _Names(list[str]):
+    """A list, as JSON and an observer want it, that reads well in a line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ", ".join(self[:NAMED_RECIPIENTS])
 
 
 def message_ended(session: Session, transaction: Transaction, result: str) -> None:
     """A message whose octets had begun to come has ended.
 
-    :param result: ``"accepted"``, the reply that refused it, or why it was aborted.
+    :param result: ``"accepted"``, the reply that refused it, or why it was aborted; printable.
     """
     recipients = transaction.recipients
     globalLogPublisher(
@@ -71,11 +80,11 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
             "id": transaction.id,
             "client": session.client,
             "identity": session.identity and printable(session.identity),
-            "sender": printable(str(transaction.reverse_path)),
-            "recipients": printable(", ".join([str(each.mailbox) for each in recipients[:NAMED_RECIPIENTS]])),
+            "sender": printable(str(transaction.reverse_path.mailbox or "")),
+            "recipients": _Names([printable(str(recipient.mailbox)) for recipient in recipients]),
             "recipient_count": len(recipients),
             "size": transaction.octets,
-            "result": printable(result),
+            "result": result,
             "duration": session.seconds() - (transaction.opened or 0.0),
         }
     )

@@ -4,6 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Network
 from time import time
 from typing import Any, cast
 
@@ -103,7 +104,7 @@ class SMTPFactory(ServerFactory):
 
     def admit(self, protocol: SMTPProtocol) -> Reply | None:
         """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
-        client = protocol.session.client
+        client = _network(protocol.session.client)
         self.connections.add(protocol)
         self._clients[client] += 1
         if self._sweep is None:
@@ -112,13 +113,13 @@ class SMTPFactory(ServerFactory):
             return self.replies.shutting_down.fill(hostname=self.hostname)
         if len(self.connections) > self.limits.connections:
             return self.replies.too_many_connections
-        if self._clients[client] > self.limits.connections_per_client:
+        if client and self._clients[client] > self.limits.connections_per_client:
             return self.replies.too_many_from_client
         return None
 
     def release(self, protocol: SMTPProtocol) -> None:
         """*protocol* is gone."""
-        client = protocol.session.client
+        client = _network(protocol.session.client)
         self.connections.discard(protocol)
         self._clients[client] -= 1
         if not self._clients[client]:
@@ -154,8 +155,8 @@ class SMTPFactory(ServerFactory):
             return succeed(None)
         if self._drained is None:
             self._drained = Deferred()
-            late = self.reactor.callLater(grace, self._abort_all)
-            self._drained.addCallback(lambda _: late.cancel() if late.active() else None)
+            self._late = self.reactor.callLater(grace, self._cut_off)
+            self._drained.addCallback(lambda _: self._late.cancel() if self._late.active() else None)
             drained = self._drained
             for protocol in tuple(self.connections):
                 protocol.drain()
@@ -165,9 +166,24 @@ class SMTPFactory(ServerFactory):
         drained.addCallback(waiter.callback)
         return waiter
 
+    def _cut_off(self) -> None:
+        """Tell those that are left that they were too slow, and be gone in a second."""
+        for protocol in tuple(self.connections):
+            protocol.close(self.replies.shutting_down.fill(hostname=self.hostname), linger=False)
+        if self.connections:
+            self._late = self.reactor.callLater(1, self._abort_all)
+
     def _abort_all(self) -> None:
         for protocol in tuple(self.connections):
             protocol.transport.abortConnection()
+
+
+def _network(client: str) -> str:
+    """Whom a connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, and nobody for a
+    unix socket."""
+    if ":" in client:
+        return str(IPv6Network((client.partition("%")[0], 64), strict=False))
+    return client if client[:1].isdigit() else ""
 
 
 def _checks(policies: Sequence[Policy]) -> Mapping[Phase, tuple[Check, ...]]:

@@ -6,6 +6,7 @@ until it first suspends, and takes the result out of a Deferred that has fired. 
 a Deferred, once.
 """
 
+import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -79,12 +80,21 @@ async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
+def _deferred(awaited: Any) -> Any:
+    """What Twisted can wait for in place of *awaited*."""
+    if isinstance(awaited, asyncio.Future):
+        # A task of asyncio clears this mark when it has taken the future over.
+        awaited._asyncio_future_blocking = False
+        return Deferred.fromFuture(awaited)
+    return awaited
+
+
 @types.coroutine
 def _rest(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     """What is left of *coroutine*, which has been started and now waits for *awaited*."""
     while True:
         try:
-            result = yield awaited
+            result = yield _deferred(awaited)
         except GeneratorExit:
             coroutine.close()
             raise

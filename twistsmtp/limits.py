@@ -1,6 +1,7 @@
 """What one client, and all of them together, may ask of the server. No limit is optional; all have a default."""
 
 from dataclasses import dataclass, field, fields
+from math import inf
 
 from twistsmtp.wire.dotstream import BareNewline
 from twistsmtp.wire.grammar import PathLimits
@@ -35,7 +36,7 @@ class Limits:
     #: Messages in one connection.
     messages: int = 100_000
     #: Commands answered by a 4xx or 5xx since the last message that was accepted.
-    errors: int = 50
+    errors: int = 200
     #: Commands that are not recognized, in one connection.
     unknown_commands: int = 10
     #: Commands that move no mail (NOOP, RSET, VRFY, ...) since the last message that was accepted.
@@ -46,8 +47,11 @@ class Limits:
     connections: int = 5000
     #: Connections from one client address.
     connections_per_client: int = 100
-    #: Seconds without an octet from the client (RFC 5321 section 4.5.3.2.7: at least 5 minutes).
+    #: Seconds without a whole command from the client, or without an octet of its message (RFC 5321 section 4.5.3.2.7:
+    #: at least 5 minutes).
     idle_time: float = 300.0
+    #: Seconds that a delivery or policy may take for one answer; it is cancelled then, and the client told 451.
+    answer_time: float = 600.0
     #: Seconds for the whole of a message's DATA.
     data_time: float = 3600.0
     #: Octets a second that a message must come in at, on the average of a window.
@@ -62,5 +66,5 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, (int, float)) and value <= 0:
-                raise ValueError(f"{each.name} must be more than 0, not {value}")
+            if isinstance(value, (int, float)) and not (0 < value < inf):
+                raise ValueError(f"{each.name} must be more than 0, and have an end, not {value}")

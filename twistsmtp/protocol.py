@@ -54,7 +54,7 @@ class SMTPProtocol(Connection):
 
     def work(self) -> None:
         """Carry out what was received, as far as that goes now, and send the replies."""
-        buffer, position = self._buffer, 0
+        buffer, position, done = self._buffer, 0, 0
         while self.ready and position < len(buffer):
             intake = self._intake
             if intake is not None:
@@ -71,8 +71,11 @@ class SMTPProtocol(Connection):
                 else:
                     self.lineReceived(buffer[position:end])
                 position = end + 2
+            done = position
             if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
                 buffer, position = self._buffer, 0
+        if done:
+            self.last_heard = self.seconds()
         self._buffer = buffer[position:] if self._closing_since is None else b""
         if self._out:
             self.flush()
@@ -116,7 +119,9 @@ class SMTPProtocol(Connection):
         self.wait_for(None)
         if self._closing_since is None:
             since, octets = self._window  # the client is not to blame for time that the delivery took
-            self._window = (since + self.seconds() - asked, octets)
+            taken = self.seconds() - asked
+            self._window = (since + taken, octets)
+            self._intake_since += taken
             if ended is not None:
                 self._carry_out_of(ended.end)
             self.go_on()
@@ -150,7 +155,9 @@ class SMTPProtocol(Connection):
                 session.current.asked += 1
             value = verb.parse(session, argument)
             if verb.phase is not None and verb.phase in session.checks:
-                outcome = then(session.ask(verb.phase, value), partial(_run, verb, session, value))
+                asked = session.ask(verb.phase, value)
+                run = verb.run
+                outcome = run(session, value) if asked is None else then(asked, partial(_run, verb, session, value))
             else:
                 outcome = verb.run(session, value)
         except Exception as error:
@@ -186,13 +193,14 @@ class SMTPProtocol(Connection):
         return replies.no_recipients if self.session.current.asked else replies.rcpt_first
 
     def said_goodbye(self) -> bool:
-        """Whether the last line that is kept is a verb that says that the client is done."""
-        lines = self._buffer.split(b"\r\n")
+        """Whether a line that is kept is a verb that says that the client is done."""
+        return any(map(self._ends, self._buffer.split(b"\r\n")[:-1]))
+
+    def _ends(self, line: bytes) -> bool:
         try:
-            name, _ = split_command(lines[-2]) if len(lines) > 1 else ("", "")
+            verb = self.factory.registry.verbs.get(split_command(line)[0])
         except GrammarError:
             return False
-        verb = self.factory.registry.verbs.get(name)
         return verb is not None and verb.ends
 
     # --- answers ---------------------------------------------------------------------------------------------

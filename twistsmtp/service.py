@@ -40,6 +40,9 @@ from twistsmtp.policy.relay import RelayRule
 
 __all__ = ["Options", "SMTPService", "StartError", "makeService", "raise_file_limit"]
 
+#: Connections that wait to be accepted; the system may allow fewer.
+BACKLOG = 1024
+
 #: Files that are open apart from the connections': ports, the log, the reactor's own, what threads open.
 OTHER_FILES = 100
 
@@ -126,6 +129,11 @@ class SMTPService(MultiService):
 
     def _listens(self, text: str, port: IListeningPort) -> None:
         self.ports.append(eager(port))
+        listening = getattr(port, "socket", None)
+        if listening is not None:
+            # The endpoints' own backlog is 50: of more clients that connect at once some would believe that they are
+            # connected, and wait for a greeting that never comes.
+            listening.listen(BACKLOG)
         _log.info("listens on {address} ({endpoint})", address=_address(port), endpoint=text)
 
     def _listens_not(self, text: str, failure: Failure) -> None:

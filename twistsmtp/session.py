@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from twisted.internet.interfaces import IAddress
@@ -19,6 +18,7 @@ from twisted.logger import Logger
 
 from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
+from twistsmtp.wire.frozen import quick_to_make
 from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.reply import Catalogue
 from twistsmtp.wire.text import printable
@@ -45,7 +45,15 @@ T = TypeVar("T")
 
 _log = Logger(namespace="twistsmtp.session")
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+class _Nothing(dict[str, Any]):
+    """No parameters. dataclass takes a default for one that is not to be shared unless it can be hashed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # which dict has not
+        return 0
+
+
+_NOTHING: Mapping[str, Any] = _Nothing()
 
 
 class Stage(IntEnum):
@@ -99,13 +107,14 @@ class _Path:
     #: The parameters as the client wrote them, the case of their values kept.
     options: tuple[tuple[str, str | None], ...] = ()
     #: Their typed values by keyword; `get` is the typed way to them.
-    parameters: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    parameters: Mapping[str, Any] = field(default=_NOTHING, hash=False)
 
     def get(self, parameter: Parameter[T]) -> T:
         """The value of *parameter*, or its default."""
         return cast(T, self.parameters.get(parameter.keyword, parameter.default))
 
 
+@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReversePath(_Path):
     """Where notifications go: the argument of MAIL."""
@@ -119,6 +128,7 @@ class ReversePath(_Path):
         return str(self.mailbox) if self.mailbox else ""
 
 
+@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient(_Path):
     """One forward-path: the argument of RCPT."""
@@ -129,6 +139,7 @@ class Recipient(_Path):
         return str(self.mailbox)
 
 
+@quick_to_make
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """Whom a message is from and to, complete when its octets begin to come."""
@@ -199,7 +210,7 @@ class Dialect(Protocol):
 class Transaction:
     """One mail on its way in."""
 
-    __slots__ = ("_aborted", "asked", "delivery", "id", "octets", "opened", "recipients", "reverse_path")
+    __slots__ = ("_aborted", "asked", "committed", "delivery", "id", "octets", "opened", "recipients", "reverse_path")
 
     def __init__(self, id: str, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         self.id = id
@@ -213,11 +224,13 @@ class Transaction:
         self.opened: float | None = None
         #: Octets of the message received so far, decoded.
         self.octets = 0
+        #: Whether the delivery has given its word for the mail, so that there is nothing to abort any more.
+        self.committed = False
         self._aborted = False
 
     def abort(self) -> None:
         """The delivery drops what it has of the mail; a second call does nothing."""
-        if not self._aborted:
+        if not (self._aborted or self.committed):
             self._aborted = True
             try:
                 self.delivery.abort()
@@ -235,15 +248,12 @@ def _client(peer: IAddress) -> str:
     return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
 
 
-def _ask_rest(checks: Sequence[Check], subject: tuple[object, ...], _: None) -> Later[None]:
-    return _ask(checks, subject)
-
-
-def _ask(checks: Sequence[Check], subject: tuple[object, ...]) -> Later[None]:
+def _ask(checks: Sequence[Check], subject: tuple[Any, ...], _: None = None) -> Later[None]:
+    """Call each of *checks* with *subject*, one when the one before it has answered."""
     for count, check in enumerate(checks, 1):
         answer = check(*subject)
         if answer is not None:
-            return then(answer, partial(_ask_rest, checks[count:], subject))
+            return then(answer, partial(_ask, checks[count:], subject))
     return None
 
 
@@ -319,7 +329,8 @@ class Session:
 
         :raises Refusal: one of them refused.
         """
-        return _ask(self.checks[phase], (self, *subject)) if phase in self.checks else None
+        checks = self.checks.get(phase)
+        return _ask(checks, (self, *subject)) if checks else None
 
     def hello(self, name: str, *, esmtp: bool) -> None:
         """HELO or EHLO was accepted: as after RSET, the buffers are clear (RFC 5321 section 4.1.4)."""

@@ -282,7 +282,17 @@ class CommitTests(SynchronousTestCase):
             ([no, no], no),
             ((yes, yes), yes),
         ):
-            self.assertEqual(self.reply_to(replies)[0], str(expected))
+            client = Server(ScriptedDelivery(Script(commit=Answer(result=replies)))).connect().hello()
+            client.say("MAIL FROM:<>", *[f"RCPT TO:<b{n}@mx.test>" for n in range(len(replies))], "DATA")
+            self.assertEqual(ended(client, b"text\r\n.\r\n"), str(expected))
+
+    def test_replies_for_some_of_the_recipients(self) -> None:
+        # To say 250 for a recipient that the delivery said nothing about could lose the mail.
+        for replies in ([], [Reply(250, "2.0.0", "OK")] * 2):
+            reply, transaction, _ = self.reply_to(replies)
+            self.assertTrue(reply.startswith("451 4.3.0"))
+            self.assertEqual(transaction.aborts, 0)  # it has answered: what it has done is done
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_what_makes_no_sense_is_an_error_of_ours(self) -> None:
         for answer in ([], 250, "250 OK", object(), [None]):
@@ -314,9 +324,13 @@ class RefusalTests(SynchronousTestCase):
                 script.release_all()
                 self.assertEqual(client.wire.writes[-1], b"554 5.7.1 Spam\r\n")
                 client.read()
-                # What would have been the message are commands now, so no client sends it; the transaction stands.
-                self.assertIs(client.session.stage, Stage.RCPT)
-                self.assertEqual(client.codes("DATA", "text", "."), ["354", "250 2.0.0"])
+                # What would have been the message are commands now, so no client sends it. A policy that refuses leaves
+                # the transaction as it was; a delivery that would not open its message has ended it.
+                stays = step == "policy_data"
+                self.assertIs(client.session.stage, Stage.RCPT if stays else Stage.READY)
+                aborts = [transaction.aborts for transaction in client.server.delivery.transactions]
+                self.assertEqual(aborts, [0 if stays else 1])
+                self.assertEqual(client.codes("DATA"), ["354" if stays else "503 5.5.1"])
 
     def test_while_the_octets_arrive(self) -> None:
         for how in EVERY_WAY:

@@ -122,7 +122,19 @@ class FillTests(SynchronousTestCase):
         self.assertEqual(Reply(550, "5.0.0", "<{value}>").fill(value=value).octets.count(b"\r\n"), 1)
 
 
+class RefusalTests(SynchronousTestCase):
+    def test_what_refuses_nothing_is_none(self) -> None:
+        for code in (250, 354):
+            with self.assertRaises(ValueError):
+                Refusal(Reply(code, "", "Fine"))
+        self.assertEqual(str(Refusal(Reply(550, "5.1.1", "No"))), "550 5.1.1 No")
+
+
 class CatalogueTests(SynchronousTestCase):
+    def test_a_place_that_nothing_fills(self) -> None:
+        with self.assertRaisesRegex(ValueError, r"\Athe reply bye has no \{name\} to fill\Z"):
+            replace(Catalogue(), bye=Reply(221, "2.0.0", "Bye, {name}"))
+
     def test_all_of_it_is_replies(self) -> None:
         for name, reply in CATALOGUE.items():
             self.assertIsInstance(reply, Reply, name)
@@ -204,8 +216,8 @@ class CatalogueTests(SynchronousTestCase):
             ("MAIL FROM:<>", "503 5.5.1 [hello_first]"),
             ("EHLO", "501 [hello_syntax] EHLO"),
             ("HELO client.test", "250 [hello] mx.test"),
+            ("MAIL FROM:<> SIZE=1", "555 5.5.4 [unknown_parameter] MAIL SIZE"),
             ("MAIL FROM:<ä@x.test>", "553 5.6.7 [smtputf8_needed]"),
-            ("MAIL FROM:<> SIZE=99999999", "552 5.3.4 [message_too_big] 33554432"),
             ("MAIL FROM:<> X=1", "555 5.5.4 [unknown_parameter] MAIL X"),
             ("RCPT TO:<a@b>", "503 5.5.1 [mail_first]"),
             ("MAIL FROM:<a@b>", "250 2.1.0 [sender_ok]"),
@@ -224,6 +236,10 @@ class CatalogueTests(SynchronousTestCase):
         )
         for command, expected in dialogue:
             self.assertEqual(client.say(command), [expected], command)
+            if command.startswith("HELO"):
+                extended = Server(replies=client.server.factory.replies).connect().hello()
+                said = extended.say("MAIL FROM:<> SIZE=99999999")
+                self.assertEqual(said, ["552 5.3.4 [message_too_big] 33554432"])
             if command == "DATA":
                 self.assertRegex(client.say(".")[0], r"^250 2\.0\.0 \[accepted\] \S+$")
 

@@ -65,7 +65,8 @@ class DeliveryTransaction(Protocol):
         return None
 
     def open(self, envelope: Envelope) -> Later[None]:
-        """The message's octets are about to come. The recipients are those that `rcpt` took."""
+        """The message's octets are about to come. The recipients are those that `rcpt` took. To refuse here ends the
+        transaction."""
         return None
 
     def write(self, octets: bytes) -> Later[None]:

@@ -16,6 +16,9 @@ _DISCARDING = _Discarding()
 class Discard(Delivery):
     """Takes every message and drops it."""
 
+    def __init__(self) -> None:
+        """There is nothing to say; without this, the contract's own `__init__` would take anything."""
+
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Mail from anybody is taken."""
         return _DISCARDING

@@ -5,10 +5,11 @@ and thrown away, as a client that was promised a 354 does not listen before its 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twistsmtp.events import exception_caught, message_ended
@@ -20,8 +21,13 @@ from twistsmtp.verbs.arguments import no_argument
 from twistsmtp.wire.dotstream import DotStream
 from twistsmtp.wire.hops import HopCount
 from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.text import printable
 
 __all__ = ["VERBS", "MessageIntake"]
+
+
+#: Octets, past twice the greatest message, that are read of one that is refused before the connection ends.
+PATIENCE = 1024 * 1024 * 1024
 
 
 class MessageIntake:
@@ -53,6 +59,8 @@ class MessageIntake:
             return end
         transaction.octets += len(octets)
         if self._refusal is not None:
+            if transaction.octets > 2 * limits.message_size + PATIENCE:
+                raise Refusal(self._refusal)  # which ends the connection
             return end
         if (
             transaction.octets > limits.message_size
@@ -62,8 +70,10 @@ class MessageIntake:
         ):
             self._refuse(self._fault())
             return end
+        if self._front:
+            octets, self._front = self._front + octets, b""
         try:
-            answer = self._write(octets)
+            answer = transaction.delivery.write(octets)
             waiting = None if answer is None else drive(answer)
         except Exception as error:
             self._failed(Failure(error))
@@ -83,11 +93,6 @@ class MessageIntake:
             return replies.message_line_too_long.fill(limit=limits.message_line)
         return replies.mail_loop.fill(hops=limits.hops)
 
-    def _write(self, octets: bytes) -> Later[None]:
-        if self._front:
-            octets, self._front = self._front + octets, b""
-        return self._transaction.delivery.write(octets)
-
     def end(self) -> Later[Outcome]:
         """The message is whole: commit it, or say what was wrong with it."""
         if self._refusal is not None:
@@ -95,25 +100,34 @@ class MessageIntake:
         try:
             asked = self._session.ask(Phase.MESSAGE, self._envelope)
             answer = self._commit(None) if asked is None else then(asked, self._commit)
-            driven = drive(answer) if is_later(answer) else answer
-            if isinstance(driven, Deferred):
-                return driven.addCallback(self._committed).addErrback(self._not_committed)
-            return self._committed(driven)
+            if answer is not None and is_later(answer):
+                driven = drive(answer)
+                if isinstance(driven, Deferred):
+                    return driven.addCallback(self._committed).addErrback(self._not_committed)
+                answer = driven
+            return self._committed(answer)
         except Exception as error:
             return self._not_committed(Failure(error))
 
     def _commit(self, _: None) -> Later[Reply | Sequence[Reply] | None]:
+        if self._session.over:  # and a policy took no notice
+            raise CancelledError
         if self._front:  # an empty message
-            return then(self._write(b""), lambda _: self._transaction.delivery.commit())
+            return then(self._transaction.delivery.write(self._front), lambda _: self._transaction.delivery.commit())
         return self._transaction.delivery.commit()
 
     def _committed(self, answer: Reply | Sequence[Reply] | None) -> Reply:
+        self._transaction.committed = True
         if answer is None:
             accepted = self._session.replies.accepted
             return self._ended(
                 Reply(accepted.code, accepted.enhanced, accepted.text.replace("{id}", self._envelope.id))
             )
-        return self._ended(answer if isinstance(answer, Reply) else _one_for_all(answer))
+        if isinstance(answer, Reply):
+            return self._ended(answer)
+        if len(answer) != len(self._envelope.recipients):
+            raise ValueError(f"{len(answer)} replies for {len(self._envelope.recipients)} recipients")
+        return self._ended(_one_for_all(answer))
 
     def _not_committed(self, failure: Failure) -> Reply:
         self._failed(failure)
@@ -138,7 +152,7 @@ class MessageIntake:
         if self._session.over:
             return reply  # the client is gone, and with it the whole transaction
         self._session.counts.message(accepted=reply.positive)
-        message_ended(self._session, self._transaction, "accepted" if reply.positive else str(reply))
+        message_ended(self._session, self._transaction, "accepted" if reply.code < 300 else printable(str(reply)))
         self._session.finish()
         return reply
 
@@ -157,7 +171,24 @@ def _parse(session: Session, argument: str) -> Envelope:
 
 
 def _run(session: Session, envelope: Envelope) -> Later[Outcome]:
-    return then(session.current.delivery.open(envelope), lambda _: MessageIntake(session, envelope))
+    try:
+        answer = session.current.delivery.open(envelope)
+        if answer is None:
+            return MessageIntake(session, envelope)
+        outcome: Later[Outcome] = then(answer, partial(_opened, session, envelope))
+    except Exception:
+        session.reset()  # a delivery is asked to open a message once
+        raise
+    return outcome.addErrback(_not_opened, session) if isinstance(outcome, Deferred) else outcome
+
+
+def _not_opened(failure: Failure, session: Session) -> Failure:
+    session.reset()
+    return failure
+
+
+def _opened(session: Session, envelope: Envelope, _: None) -> Outcome:
+    return MessageIntake(session, envelope)
 
 
 VERBS: tuple[Verb[Any], ...] = (

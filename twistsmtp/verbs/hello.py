@@ -1,5 +1,6 @@
 """HELO and EHLO (RFC 5321 section 4.1.1.1)."""
 
+from functools import lru_cache
 from typing import Any
 
 from twistsmtp.session import Phase, Session
@@ -26,7 +27,13 @@ def _helo(session: Session, name: str) -> Reply:
 def _ehlo(session: Session, name: str) -> Reply:
     session.hello(name, esmtp=True)
     first = session.replies.hello.fill(hostname=session.hostname)
-    return Reply(first.code, "", "\n".join([first.text, *session.dialect.keywords(session)]))
+    return _reply(first.code, "\n".join([first.text, *session.dialect.keywords(session)]))
+
+
+@lru_cache(maxsize=64)
+def _reply(code: int, text: str) -> Reply:
+    """Nearly all clients are offered the same."""
+    return Reply(code, "", text)
 
 
 VERBS: tuple[Verb[Any], ...] = (

@@ -18,7 +18,7 @@ def _parse(session: Session, argument: str) -> ReversePath:
     if not rest:
         path = ReversePath(mailbox=mailbox)
     else:
-        known = session.dialect.mail_parameters
+        known = session.dialect.mail_parameters if session.esmtp else {}
         options, values = read_parameters(session, "MAIL", rest, known)
         internationalized = any(known[keyword].internationalizes for keyword in values)
         path = ReversePath(mailbox=mailbox, options=options, parameters=values, internationalized=internationalized)

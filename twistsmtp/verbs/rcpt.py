@@ -1,5 +1,6 @@
 """RCPT (RFC 5321 section 4.1.1.3)."""
 
+from functools import partial
 from typing import Any
 
 from twistsmtp.later import Later, then
@@ -18,7 +19,8 @@ def _parse(session: Session, argument: str) -> Recipient:
         raise Refusal(session.replies.smtputf8_needed)
     if not rest:
         return Recipient(mailbox=mailbox)
-    options, values = read_parameters(session, "RCPT", rest, session.dialect.rcpt_parameters)
+    known = session.dialect.rcpt_parameters if session.esmtp else {}
+    options, values = read_parameters(session, "RCPT", rest, known)
     return Recipient(mailbox=mailbox, options=options, parameters=values)
 
 
@@ -27,11 +29,13 @@ def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
     if len(transaction.recipients) >= session.limits.recipients:
         raise Refusal(session.replies.too_many_recipients)
 
-    def taken(_: None) -> Outcome:
-        session.add(recipient)
-        return session.replies.recipient_ok
+    answer = transaction.delivery.rcpt(recipient)
+    return _taken(session, recipient, None) if answer is None else then(answer, partial(_taken, session, recipient))
 
-    return then(transaction.delivery.rcpt(recipient), taken)
+
+def _taken(session: Session, recipient: Recipient, _: None) -> Outcome:
+    session.add(recipient)
+    return session.replies.recipient_ok
 
 
 VERBS: tuple[Verb[Any], ...] = (

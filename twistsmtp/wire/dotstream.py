@@ -98,7 +98,8 @@ class DotStream:
         if stop >= 2:
             self._skip = 0
         if body:
-            if not self.line_too_long:
+            # Of the last chunk, only a line that may be too long is of interest.
+            if not self.line_too_long and (end < 0 or self._line_octets + len(body) > self._line_limit):
                 self._measure(body)
             # Nothing more is to be found where one was found, or where they do not matter.
             if self._searching and (_BARE_LF.search(body) or _BARE_CR.search(body)):

@@ -8,8 +8,10 @@ The catalogue is a value as well, so that a front end with other texts replaces 
     SMTPFactory(delivery, replies=dataclasses.replace(Catalogue(), bye=Reply(221, "2.0.0", "Until next time")))
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from string import Formatter
+from typing import cast
 
 from twistsmtp.wire.grammar import GrammarError
 from twistsmtp.wire.text import printable
@@ -97,17 +99,30 @@ _set_text = Reply.__dict__["text"].__set__
 _set_octets = Reply.__dict__["octets"].__set__
 
 
+def _places(reply: Reply) -> set[str]:
+    """The names of the places to fill in the text of *reply*."""
+    return {name for _, name, _, _ in Formatter().parse(reply.text) if name is not None}
+
+
 class Refusal(Exception):
-    """Say this to the client instead: the one exception that a verb, policy or delivery refuses by."""
+    """Say this to the client instead: the one exception that a verb, policy or delivery refuses by.
+
+    :raises ValueError: *reply* refuses nothing: to say "250" for what was not kept would lose it.
+    """
 
     def __init__(self, reply: Reply) -> None:
+        if reply.positive:
+            raise ValueError(f"no refusal: {reply}")
         super().__init__(str(reply))
         self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every reply the server can give, by name. A ``{place}`` is filled when the reply is sent."""
+    """Every reply the server can give, by name. A ``{place}`` is filled when the reply is sent.
+
+    :raises ValueError: a reply has a place that nothing is there to fill.
+    """
 
     # The session
     greeting: Reply = Reply(220, "", "{hostname} ESMTP twistsmtp")
@@ -171,6 +186,12 @@ class Catalogue:
 
     # Ours
     local_error: Reply = Reply(451, "4.3.0", "Requested action aborted: local error in processing")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            unknown = _places(getattr(self, each.name)) - _places(cast(Reply, each.default))
+            if unknown:
+                raise ValueError(f"the reply {each.name} has no {{{unknown.pop()}}} to fill")
 
     def of_grammar(self, error: GrammarError) -> Reply:
         """What to say when a command does not parse."""
