@@ -2,7 +2,8 @@
 
 `Connection` is the small typed door to Twisted's base classes. What the octets mean is `SMTPProtocol`'s affair.
 
-There is no timer in a connection, but for a greeting that is held back: it notes when it was last heard, and its factory's sweep looks at all of them.
+There is no timer in a connection, but for a greeting that is held back: it notes when it was last heard, and its
+factory's sweep looks at all of them.
 """
 
 import socket
