@@ -72,8 +72,8 @@ class Connection(LineReceiver):
     seconds: Callable[[], float]
 
     def __init__(self) -> None:
-        # All of it on the instance, and none as a default on the class: an attribute of a class costs four times as
-        # much to read, and these are read for each command.
+        # All of it on the instance, and none as a default on the class: CPython 3.11 takes about six times as long to
+        # read an attribute of a class through an instance, and these are read for each command.
         self.paused = False
         self.line_mode = 1
         self._buffer = b""

@@ -45,7 +45,7 @@ class EagerServer(tcp.Server):
         self.ended = False
         #: Whether a producer is asked for more by a writer that has sent what it gave: then there must be one.
         self.pulling = False
-        self.TLS = False  # also here, as an attribute of the class takes four times as long to read
+        self.TLS = False  # also here, as an attribute of the class takes longer to read
         super().__init__(*args)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
