@@ -75,7 +75,6 @@ class Connection(LineReceiver):
         # All of it on the instance, and none as a default on the class: CPython 3.11 takes about six times as long to
         # read an attribute of a class through an instance, and these are read for each command.
         self.paused = False
-        self.line_mode = 1
         self._buffer = b""
         #: When a whole command, octets of a message or an answer of ours were last there, and when the connection was
         #: made, in the clock's seconds.

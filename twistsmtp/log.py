@@ -49,8 +49,7 @@ class TextObserver:
         """Write *event*, unless it says nothing."""
         ours = event.get("log_render")
         if ours is not None:  # of `twistsmtp.events`: its fields are printable
-            stamp = self._stamp if int(event["log_time"]) == self._second else self._time(event)
-            self._write(f"{stamp} [{event['log_namespace']}] {ours(event)}\n")
+            self._write(f"{self._time(event)} [{event['log_namespace']}] {ours(event)}\n")
             return
         text = _text(event)
         if "log_failure" in event:

@@ -104,7 +104,6 @@ class SMTPProtocol(Connection):
             return len(buffer)
         if end >= 0:
             self._intake = None
-            self.line_mode = 1
         waiting = intake.waiting
         if waiting is not None and isinstance(drive(waiting), Deferred):
             self.wait_for(waiting)
@@ -241,7 +240,6 @@ class SMTPProtocol(Connection):
         self._intake = intake
         self._intake_since = self.last_heard
         self._window = (self.last_heard, self.octets_in)
-        self.line_mode = 0
 
     def _settled(self, outcome: Outcome) -> None:
         """The answer that was pending is there."""
