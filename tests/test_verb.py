@@ -99,8 +99,9 @@ class RegistryTests(SynchronousTestCase):
 
     def test_those_that_are_on_by_default(self) -> None:
         registry = Registry(CORE, load_extensions())
-        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=8BITMIME") + 10)
+        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=8BITMIME") + 10 + 500)
         self.assertEqual(registry.allowance("RCPT"), 0)
+        self.assertEqual(registry.allowance("AUTH"), 12288 - 512)
 
     def test_replies_carry_enhanced_codes_only_where_they_are_offered(self) -> None:
         reply = Reply(250, "2.0.0", "OK")

@@ -11,19 +11,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
+    IReactorTime,
+)
 from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistsmtp.events import connection_ended, exception_caught, message_ended
 from twistsmtp.later import Later
 from twistsmtp.limits import Limits
-from twistsmtp.session import TLS, Session
-from twistsmtp.verb import Intake, Outcome, Registry
+from twistsmtp.session import Session
+from twistsmtp.tls.facts import TLS
+from twistsmtp.verb import Ask, Intake, Registry, Verb
 from twistsmtp.wire.reply import Catalogue, Reply
 from twistsmtp.wire.text import printable
 
@@ -45,6 +54,10 @@ class Shared(Protocol):
 
     def new_session(self, transport: Any) -> Session:
         """A session for the connection of *transport*."""
+        ...
+
+    def receive(self, session: Session) -> Later[None]:
+        """Find out what becomes of the mail of a client that has not authenticated."""
         ...
 
     def admit(self, protocol: "Connection") -> Reply | None:
@@ -99,10 +112,13 @@ class Connection(LineReceiver):
         self._intake: Intake | None = None
         self._intake_since = 0.0
         self._window = (0.0, 0)
-        #: What the next line goes to, where a verb asked for it.
-        self._answer: Callable[[bytes], Later[Outcome]] | None = None
-        #: Octets thrown away so far of a line that is too long.
+        #: Where a verb asked for the next line.
+        self._asked: Ask | None = None
+        #: Octets thrown away so far of a line that is too long, and the verb that it begins with.
         self._overlong = 0
+        self._overlong_verb: Verb[Any] | None = None
+        #: Since when TLS is about to begin, while it is.
+        self._handshake_since: float | None = None
         #: Whether the connection is to end when what is pending is done: the client has closed its side, or we drain.
         self._half_closed = False
         self._draining = False
@@ -140,6 +156,14 @@ class Connection(LineReceiver):
             return
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            self._handshake_since = self.connected_at
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        """The client can be spoken to."""
+        factory = self.factory
         if factory.strict_greeting:
             self._greeting_call = factory.reactor.callLater(factory.limits.greeting_delay, self._start)
         else:
@@ -150,10 +174,25 @@ class Connection(LineReceiver):
         self._greeting_call = None
         self.greet()
 
+    # --- encryption -------------------------------------------------------------------------------------------
+
+    def begin_tls(self, certificates: IOpenSSLServerConnectionCreator) -> None:
+        """Begin TLS, and the session anew. What the client has sent by now is plain text, and is not looked at, as
+        anybody may have slipped it in."""
+        self._buffer = b""
+        _discard_input(self.transport)
+        self.flush()
+        self.session.restart()
+        self._handshake_since = self.seconds()
+        self.transport.startTLS(certificates)
+
     def handshakeCompleted(self) -> None:
         """Twisted's word that TLS stands."""
-        connection = self.transport.getHandle()
-        self.session.tls = TLS(connection.get_protocol_version_name(), connection.get_cipher_name() or "")
+        self._handshake_since = None
+        self.last_heard = self.seconds()
+        self.session.encrypted(TLS.of(self.transport.getHandle()))
+        if not self.greeted:
+            self._open()
 
     # --- octets -----------------------------------------------------------------------------------------------
 
@@ -232,7 +271,8 @@ class Connection(LineReceiver):
         self._give_up(str(reply))
         transport = self.transport
         transport.unregisterProducer()
-        if linger and not self._half_closed and isinstance(transport, FileDescriptor):
+        # Under TLS, loseConnection() itself waits for the client's word that it has read all.
+        if linger and not self._half_closed and isinstance(transport, FileDescriptor) and not self.session.tls:
             transport.resumeProducing()
             transport.loseWriteConnection()
         else:
@@ -243,7 +283,7 @@ class Connection(LineReceiver):
         self._closing_since = self.seconds()
         self.ready = False
         self._reason = reason
-        self._buffer, self._intake, self._answer = b"", None, None
+        self._buffer, self._intake, self._asked = b"", None, None
         if self._greeting_call is not None:
             self._greeting_call.cancel()
         session, transaction = self.session, self.session.transaction
@@ -253,7 +293,7 @@ class Connection(LineReceiver):
                 self._pending.cancel()
             except Exception as error:
                 exception_caught(session, Failure(error), "nothing")
-        session.reset()
+        session.end()
         if transaction is not None and transaction.opened is not None:
             message_ended(session, transaction, f"aborted: {printable(reason)}")
 
@@ -268,6 +308,10 @@ class Connection(LineReceiver):
         limits, replies = self.factory.limits, self.factory.replies
         if self._closing_since is not None:
             if now - self._closing_since > LINGER:
+                self.transport.abortConnection()
+        elif self._handshake_since is not None:
+            if now - self._handshake_since > limits.handshake_time:
+                self._give_up("TLS handshake took too long")
                 self.transport.abortConnection()
         elif self._pending is not None:  # it is the server's turn
             if now - self._waiting_since > limits.answer_time:
@@ -300,7 +344,7 @@ class Connection(LineReceiver):
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
         """Twisted's word that the connection is gone, whoever ended it."""
         if self._closing_since is None:
-            self._give_up("closed by client" if reason.check(ConnectionDone) else "connection lost")
+            self._give_up(_why(reason, handshake=self._handshake_since is not None))
         connection_ended(
             self.session,
             reason=self._reason,
@@ -310,6 +354,26 @@ class Connection(LineReceiver):
             duration=self.seconds() - self.connected_at,
         )
         self.factory.release(self)
+
+
+def _why(reason: Failure, *, handshake: bool) -> str:
+    """Why a connection was lost, for the log."""
+    why = "closed by client" if reason.check(ConnectionDone) else "connection lost"
+    error = reason.value
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        why = str(error.args[0][-1][-1])  # OpenSSL's own words, without the routine that says them
+    return f"TLS handshake failed: {why}" if handshake else why
+
+
+def _discard_input(transport: object) -> None:
+    """Throw away what waits in a plain socket, unread. Of one that is being flooded not all: what is left then does not
+    begin as TLS does, and ends the connection."""
+    handle: object = getattr(transport, "socket", None) if isinstance(transport, FileDescriptor) else None
+    if isinstance(handle, socket.socket):
+        with suppress(OSError):  # none wait, or the client is gone already
+            for _ in range(16):
+                if not handle.recv(65536, socket.MSG_DONTWAIT):
+                    break
 
 
 def _has_input(transport: object) -> bool:

@@ -4,7 +4,6 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv6Network
 from time import time
 from typing import Any, cast
 
@@ -13,12 +12,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
+from twistsmtp.cred import receive
 from twistsmtp.delivery.api import Delivery
+from twistsmtp.delivery.nowhere import Nowhere
 from twistsmtp.delivery.twistedmail import adapt
 from twistsmtp.extensions import load_extensions
+from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.policy.api import Policy
 from twistsmtp.protocol import SMTPProtocol
+from twistsmtp.security import Security
 from twistsmtp.session import Check, Phase, Session
 from twistsmtp.verb import Extension, Registry
 from twistsmtp.verbs import CORE
@@ -31,11 +34,12 @@ class SMTPFactory(ServerFactory):
     """Makes the connections of an SMTP server.
 
     :param delivery: where mail goes: a `Delivery`, or any provider of twisted.mail's ``IMessageDelivery`` or
-        ``IMessageDeliveryFactory``.
+        ``IMessageDeliveryFactory``; by default nowhere, unless the portal has an avatar for the client.
     :param hostname: the name that the server goes by, in its greeting and its Received field; by default the
         machine's own.
     :param policies: asked in this order. Without a `RelayRule` it is for the delivery alone to say for whom it
         takes mail.
+    :param security: the certificates for STARTTLS, the portal, and what is required of clients.
     :param extensions: what EHLO offers; by default all that is safe.
     :param strict_greeting: hold the greeting back for a moment, and refuse a client that does not wait for it.
     :param reactor: the clock; by default the global reactor.
@@ -46,18 +50,20 @@ class SMTPFactory(ServerFactory):
 
     def __init__(
         self,
-        delivery: Delivery | IMessageDelivery | IMessageDeliveryFactory,
+        delivery: Delivery | IMessageDelivery | IMessageDeliveryFactory | None = None,
         *,
         hostname: str | None = None,
         policies: Sequence[Policy] = (),
+        security: Security | None = None,
         limits: Limits | None = None,
         replies: Catalogue | None = None,
         extensions: Sequence[Extension] | None = None,
         strict_greeting: bool = False,
         reactor: IReactorTime | None = None,
     ) -> None:
-        self.delivery = adapt(delivery)
+        self.delivery = Nowhere() if delivery is None else adapt(delivery)
         self.hostname = hostname or socket.getfqdn()
+        self.security = security or Security()
         self.limits = limits or Limits()
         self.replies = replies or Catalogue()
         self.registry = Registry(CORE, load_extensions() if extensions is None else extensions)
@@ -99,12 +105,17 @@ class SMTPFactory(ServerFactory):
             limits=self.limits,
             replies=self.replies,
             checks=self.checks,
-            seconds=self.reactor.seconds,
+            security=self.security,
+            clock=self.reactor,
         )
+
+    def receive(self, session: Session) -> Later[None]:
+        """Ask the portal for the avatar of a client that has not authenticated, if it may have one."""
+        return receive(session)
 
     def admit(self, protocol: SMTPProtocol) -> Reply | None:
         """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
-        client = _network(protocol.session.client)
+        client = protocol.session.network
         self.connections.add(protocol)
         self._clients[client] += 1
         if self._sweep is None:
@@ -119,7 +130,7 @@ class SMTPFactory(ServerFactory):
 
     def release(self, protocol: SMTPProtocol) -> None:
         """*protocol* is gone."""
-        client = _network(protocol.session.client)
+        client = protocol.session.network
         self.connections.discard(protocol)
         self._clients[client] -= 1
         if not self._clients[client]:
@@ -176,14 +187,6 @@ class SMTPFactory(ServerFactory):
     def _abort_all(self) -> None:
         for protocol in tuple(self.connections):
             protocol.transport.abortConnection()
-
-
-def _network(client: str) -> str:
-    """Whom a connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, and nobody for a
-    unix socket."""
-    if ":" in client:
-        return str(IPv6Network((client.partition("%")[0], 64), strict=False))
-    return client if client[:1].isdigit() else ""
 
 
 def _checks(policies: Sequence[Policy]) -> Mapping[Phase, tuple[Check, ...]]:

@@ -41,6 +41,16 @@ class Limits:
     unknown_commands: int = 10
     #: Commands that move no mail (NOOP, RSET, VRFY, ...) since the last message that was accepted.
     idle_commands: int = 100
+    #: Credentials that are not right, in one connection.
+    auth_failures: int = 5
+    #: Credentials that are not right, from one client address in all its connections; the count halves every half
+    #: hour.
+    auth_failures_per_client: int = 50
+    #: Seconds that the first failure costs; each that follows costs twice as much, up to `auth_delay_most`.
+    auth_delay: float = 1.0
+    auth_delay_most: float = 16.0
+    #: Octets of a line of an authentication exchange (RFC 4954 section 4).
+    auth_line: int = 12288
     #: Command names that end the connection at once.
     not_smtp: frozenset[str] = HTTP_METHODS
     #: Connections in all.
@@ -58,6 +68,8 @@ class Limits:
     data_rate: int = 100
     #: Seconds of that window.
     data_window: float = 120.0
+    #: Seconds for a TLS handshake.
+    handshake_time: float = 30.0
     #: Seconds that the greeting is held back where talking before it is refused.
     greeting_delay: float = 0.5
     #: Octets kept of a client that sends faster than its commands are carried out.

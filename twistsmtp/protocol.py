@@ -21,7 +21,7 @@ from twistsmtp.connection import Connection
 from twistsmtp.events import exception_caught
 from twistsmtp.later import Later, drive, is_later, then
 from twistsmtp.session import Phase, Session, Stage
-from twistsmtp.verb import Ask, Close, Intake, Outcome, Verb
+from twistsmtp.verb import Ask, BeginTLS, Close, Intake, Outcome, Verb
 from twistsmtp.wire.grammar import GrammarError, split_command
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -33,6 +33,8 @@ _RCPT = Phase.RCPT
 
 #: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
 FLOOD = 1024 * 1024
+#: Octets of the start of a line that tell which verb it is.
+LONGEST_NAME = 32
 #: Recipients past the limit that a transaction may ask for before each counts as an error.
 SPARE_RECIPIENTS = 1000
 
@@ -42,8 +44,11 @@ class SMTPProtocol(Connection):
 
     def greet(self) -> None:
         """Say the first word: the greeting, or a policy's refusal, which is the last word as well."""
-        self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._welcome))
+        self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._receive))
         self.flush()
+
+    def _receive(self, _: None) -> Later[Reply]:
+        return then(self.factory.receive(self.session), self._welcome)
 
     def _welcome(self, _: None) -> Reply:
         self.greeted = True
@@ -66,8 +71,7 @@ class SMTPProtocol(Connection):
                     break
                 if self._overlong:
                     self._overlong = 0
-                    self._answer = None
-                    self._carry_out(self.factory.replies.line_too_long)
+                    self._carry_out_of(self._line_was_too_long)
                 else:
                     self.lineReceived(buffer[position:end])
                 position = end + 2
@@ -89,11 +93,22 @@ class SMTPProtocol(Connection):
         excess = len(buffer) - position
         if not self._overlong and excess < self.factory.limits.command_line + self.factory.registry.greatest_allowance:
             return position
+        if not self._overlong:
+            self._overlong_verb = self._verb_of(buffer[position : position + LONGEST_NAME])
         keep = 1 if buffer.endswith(b"\r") else 0
         self._overlong += excess - keep
         if self._overlong > FLOOD:
             self.close(self.factory.replies.line_flood)
         return len(buffer) - keep
+
+    def _line_was_too_long(self) -> Later[Outcome]:
+        asked, self._asked = self._asked, None
+        return asked.answer(None) if asked is not None else self._too_long(self._overlong_verb)
+
+    def _too_long(self, verb: Verb[Any] | None) -> Reply:
+        return (
+            self.factory.replies.line_too_long if verb is None or verb.too_long is None else verb.too_long(self.session)
+        )
 
     def _feed(self, intake: Intake, buffer: bytes, position: int) -> int:
         try:
@@ -129,8 +144,8 @@ class SMTPProtocol(Connection):
 
     def lineReceived(self, line: bytes) -> None:
         """One command line, without its CRLF."""
-        if self._answer is not None:
-            self._give_answer(line)
+        if self._asked is not None:
+            self._give_answer(self._asked, line)
             return
         session, factory = self.session, self.factory
         outcome: Later[Outcome]
@@ -142,7 +157,7 @@ class SMTPProtocol(Connection):
                 return
             room = factory.limits.command_line - 2
             if len(line) > room and len(line) > room + factory.registry.allowance(name):
-                raise Refusal(factory.replies.line_too_long)
+                raise Refusal(self._too_long(verb))
             if not verb.stages & session.stage:
                 raise Refusal(self._out_of_sequence(verb))
             if verb.idle:
@@ -166,10 +181,9 @@ class SMTPProtocol(Connection):
         else:
             self._carry_out(outcome)
 
-    def _give_answer(self, line: bytes) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            self._carry_out_of(partial(answer, line))
+    def _give_answer(self, asked: Ask, line: bytes) -> None:
+        self._asked = None
+        self._carry_out_of(partial(asked.answer, line if len(line) <= asked.limit - 2 else None))
 
     def _unrecognized(self, name: str) -> None:
         limits, replies, counts = self.factory.limits, self.factory.replies, self.session.counts
@@ -183,7 +197,9 @@ class SMTPProtocol(Connection):
 
     def _out_of_sequence(self, verb: Verb[Any]) -> Reply:
         replies, stage = self.factory.replies, self.session.stage
-        if stage > verb.stages:
+        if stage == Stage.BARRED:
+            return replies.tls_required if self.session.needs_tls else replies.authentication_required
+        if stage > verb.stages & ~Stage.BARRED:
             return replies.transaction_open
         if stage == Stage.CONNECTED:
             return replies.hello_first
@@ -196,11 +212,14 @@ class SMTPProtocol(Connection):
         return any(map(self._ends, self._buffer.split(b"\r\n")[:-1]))
 
     def _ends(self, line: bytes) -> bool:
-        try:
-            verb = self.factory.registry.verbs.get(split_command(line)[0])
-        except GrammarError:
-            return False
+        verb = self._verb_of(line)
         return verb is not None and verb.ends
+
+    def _verb_of(self, line: bytes) -> Verb[Any] | None:
+        try:
+            return self.factory.registry.verbs.get(split_command(line)[0])
+        except GrammarError:
+            return None
 
     # --- answers ---------------------------------------------------------------------------------------------
 
@@ -228,7 +247,10 @@ class SMTPProtocol(Connection):
             self.close(outcome.reply, linger=not outcome.reply.positive)
         elif isinstance(outcome, Ask):
             self._say(outcome.reply)
-            self._answer = outcome.answer
+            self._asked = outcome
+        elif isinstance(outcome, BeginTLS):
+            self._say(outcome.reply)
+            self.begin_tls(outcome.certificates)
         elif hasattr(outcome, "feed"):
             self._take_in(outcome)
         else:

@@ -1,25 +1,30 @@
-"""What a connection knows: the `Session`, its `Transaction`, and the frozen values that those are made of.
+"""What a connection knows: the `Session` and its `Transaction`.
 
 A session lives as long as the connection (or until TLS begins: RFC 3207 makes it new). A transaction is one mail:
 MAIL opens it, and its end, RSET, a second EHLO or a lost connection closes it. The stage of a session follows from
 both, and is all that the verb table needs to know about order::
 
     CONNECTED --hello--> READY --MAIL--> MAIL --RCPT--> RCPT --message--> READY
+
+A session that has not what the server requires, encryption or a client that it knows, is BARRED instead: from the
+beginning, and until STARTTLS or AUTH has brought that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from ipaddress import IPv6Network
+from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
+from twistsmtp.envelope import Envelope, Parameter, Recipient, ReversePath
 from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
-from twistsmtp.wire.frozen import quick_to_make
-from twistsmtp.wire.grammar import Mailbox
+from twistsmtp.security import Security
+from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.reply import Catalogue
 from twistsmtp.wire.text import printable
 
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from twistsmtp.delivery.api import Delivery, DeliveryTransaction
 
 __all__ = [
-    "TLS",
     "Check",
     "Counts",
     "Dialect",
@@ -41,19 +45,7 @@ __all__ = [
     "Transaction",
 ]
 
-T = TypeVar("T")
-
 _log = Logger(namespace="twistsmtp.session")
-
-
-class _Nothing(dict[str, Any]):
-    """No parameters. dataclass takes a default for one that is not to be shared unless it can be hashed."""
-
-    def __hash__(self) -> int:  # type: ignore[override]  # which dict has not
-        return 0
-
-
-_NOTHING: Mapping[str, Any] = _Nothing()
 
 
 class Stage(IntEnum):
@@ -63,6 +55,7 @@ class Stage(IntEnum):
     READY = 2
     MAIL = 4
     RCPT = 8
+    BARRED = 16
 
 
 class Phase(StrEnum):
@@ -81,86 +74,6 @@ class Phase(StrEnum):
 Check = Callable[..., Later[None]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameter(Generic[T]):
-    """A parameter of MAIL or RCPT (RFC 5321 section 4.1.1.11), and the typed key to its value.
-
-    An extension makes one and lists it; a delivery or policy asks ``reverse_path.get(parameter)``.
-
-    :param keyword: in upper case, as in ``"SIZE"``.
-    :param parse: makes the value of its text (``None`` where no ``=`` followed the keyword), or raises `Refusal` or
-        `GrammarError`.
-    :param default: the value where the client gave none.
-    :param octets: what the parameter adds to the greatest length of the command (RFC 5321 section 4.5.3.1.4).
-    :param internationalizes: whether it makes mailboxes that are not ASCII legal in the transaction.
-    """
-
-    keyword: str
-    parse: Callable[["Session", str | None], T]
-    default: T
-    octets: int
-    internationalizes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    #: The parameters as the client wrote them, the case of their values kept.
-    options: tuple[tuple[str, str | None], ...] = ()
-    #: Their typed values by keyword; `get` is the typed way to them.
-    parameters: Mapping[str, Any] = field(default=_NOTHING, hash=False)
-
-    def get(self, parameter: Parameter[T]) -> T:
-        """The value of *parameter*, or its default."""
-        return cast(T, self.parameters.get(parameter.keyword, parameter.default))
-
-
-@quick_to_make
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReversePath(_Path):
-    """Where notifications go: the argument of MAIL."""
-
-    #: ``None`` for the null reverse-path ``<>``.
-    mailbox: Mailbox | None
-    #: Whether a parameter made mailboxes that are not ASCII legal in this transaction (RFC 6531).
-    internationalized: bool = False
-
-    def __str__(self) -> str:
-        return str(self.mailbox) if self.mailbox else ""
-
-
-@quick_to_make
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient(_Path):
-    """One forward-path: the argument of RCPT."""
-
-    mailbox: Mailbox
-
-    def __str__(self) -> str:
-        return str(self.mailbox)
-
-
-@quick_to_make
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """Whom a message is from and to, complete when its octets begin to come."""
-
-    #: The message's id, unique among the servers of this host; it is in the logs, the reply and the Received field.
-    id: str
-    reverse_path: ReversePath
-    #: At least one.
-    recipients: tuple[Recipient, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """What is known of the encryption of a connection."""
-
-    #: As OpenSSL names it, ``"TLSv1.3"``.
-    version: str
-    #: As OpenSSL names it, ``"TLS_AES_256_GCM_SHA384"``.
-    cipher: str
-
-
 @dataclass(slots=True)
 class Counts:
     """What a connection has done so far. It outlives the session that TLS makes new: it guards against abuse."""
@@ -173,6 +86,8 @@ class Counts:
     errors: int = 0
     errors_in_a_row: int = 0
     unknown_commands: int = 0
+    #: Credentials that were not right.
+    auth_failures: int = 0
     #: Commands that move no mail, since the last message that was accepted.
     idle_commands: int = 0
 
@@ -248,6 +163,12 @@ def _client(peer: IAddress) -> str:
     return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
 
 
+def _network(client: str) -> str:
+    if ":" in client:
+        return str(IPv6Network((client.partition("%")[0], 64), strict=False))
+    return client if client[:1].isdigit() else ""
+
+
 def _ask(checks: Sequence[Check], subject: tuple[Any, ...], _: None = None) -> Later[None]:
     """Call each of *checks* with *subject*, one when the one before it has answered."""
     for count, check in enumerate(checks, 1):
@@ -261,9 +182,13 @@ class Session:
     """One connection, as the verbs, policies and deliveries see it."""
 
     __slots__ = (
+        "_log_out",
+        "_resting",
+        "_visitor_log_out",
         "annotations",
         "checks",
         "client",
+        "clock",
         "counts",
         "delivery",
         "dialect",
@@ -273,13 +198,16 @@ class Session:
         "id",
         "identity",
         "limits",
+        "network",
         "over",
         "peer",
         "replies",
         "seconds",
+        "security",
         "stage",
         "tls",
         "transaction",
+        "visitor",
     )
 
     def __init__(
@@ -293,22 +221,28 @@ class Session:
         limits: Limits,
         replies: Catalogue,
         checks: Mapping[Phase, Sequence[Check]],
-        seconds: Callable[[], float],
+        security: Security,
+        clock: IReactorTime,
     ) -> None:
         self.id = id
         self.peer = peer
         #: The client's address as text: an IP address, or ``"local"`` for a unix socket.
         self.client = _client(peer)
+        #: Whom the connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, or ``""``
+        #: for a unix socket.
+        self.network = _network(self.client)
         #: The name that the server goes by.
         self.hostname = hostname
-        self.delivery = delivery
+        #: Where the client's mail goes. `visitor` is the same for a client that has not authenticated.
+        self.delivery = self.visitor = delivery
         self.dialect = dialect
         self.limits = limits
         self.replies = replies
         #: The policies' methods, for `ask`.
         self.checks = checks
-        #: The clock.
-        self.seconds = seconds
+        self.security = security
+        self.clock = clock
+        self.seconds = clock.seconds
         self.counts = Counts()
         #: What a policy leaves for those behind it.
         self.annotations: dict[str, Any] = {}
@@ -319,10 +253,13 @@ class Session:
         self.esmtp = False
         #: Whom the client authenticated as; ``None`` before.
         self.identity: str | None = None
+        #: Tell the realm that an avatar is not used any more.
+        self._log_out: Callable[[], object] | None = None
+        self._visitor_log_out: Callable[[], object] | None = None
         #: Whether the connection is ending, so that nobody waits for an answer any more.
         self.over = False
-        self.stage = Stage.CONNECTED
         self.transaction: Transaction | None = None
+        self.rest()
 
     def ask(self, phase: Phase, *subject: object) -> Later[None]:
         """Ask the policies of *phase* about *subject*, in their order; the first that refuses ends it.
@@ -337,7 +274,69 @@ class Session:
         self.reset()
         self.helo = name
         self.esmtp = esmtp
-        self.stage = Stage.READY
+        self.rest()
+
+    def rest(self) -> None:
+        """See at which stage the session is when no transaction is open."""
+        if self.needs_tls or (self.security.require_auth and self.identity is None):
+            self._resting = Stage.BARRED
+        else:
+            self._resting = Stage.READY if self.helo is not None else Stage.CONNECTED
+        self.stage = self._resting
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether the server requires encryption that is not there yet."""
+        return self.security.require_tls and self.tls is None
+
+    def encrypted(self, tls: TLS) -> None:
+        """TLS stands."""
+        self.tls = tls
+        self.rest()
+
+    def received(self, delivery: "Delivery", log_out: Callable[[], object]) -> None:
+        """The realm has an avatar for a client that has not authenticated: *delivery*.
+
+        :param log_out: is called when the connection has ended.
+        """
+        self.visitor = self.delivery = delivery
+        self._visitor_log_out = log_out
+
+    def authenticated(self, identity: str, delivery: "Delivery", log_out: Callable[[], object]) -> None:
+        """The client has proved that it is *identity*, and *delivery* is its avatar.
+
+        :param log_out: is called when that has ended.
+        """
+        self.identity, self.delivery, self._log_out = identity, delivery, log_out
+        self.rest()
+
+    def restart(self) -> None:
+        """Begin anew, as RFC 3207 section 4.2 wants it behind STARTTLS: nothing that the client said in plain text
+        is known any more. What is known of the client in other ways stays: `peer`, `annotations` and `counts`."""
+        self.reset()
+        self._leave()
+        self.helo, self.esmtp = None, False
+        self.rest()
+
+    def end(self) -> None:
+        """The connection is ending."""
+        self.over = True
+        self.reset()
+        self._leave()
+        log_out, self._visitor_log_out = self._visitor_log_out, None
+        self._say_goodbye(log_out)
+
+    def _leave(self) -> None:
+        log_out, self._log_out = self._log_out, None
+        self.identity, self.delivery = None, self.visitor
+        self._say_goodbye(log_out)
+
+    def _say_goodbye(self, log_out: Callable[[], object] | None) -> None:
+        if log_out is not None:
+            try:
+                log_out()
+            except Exception:  # which is not the client's affair
+                _log.failure("{id} the realm failed to log out", id=self.id)
 
     def begin(self, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         """MAIL was accepted."""
@@ -363,8 +362,7 @@ class Session:
     def finish(self) -> None:
         """The transaction has ended, whichever way."""
         self.transaction = None
-        if self.helo is not None:
-            self.stage = Stage.READY
+        self.stage = self._resting
 
     def reset(self) -> None:
         """Give up the transaction, if there is one; the delivery drops what it has of it."""

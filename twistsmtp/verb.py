@@ -4,12 +4,13 @@ A verb is a row: its name, the stages in which it is legal, two flags, the phase
 functions. ``parse(session, argument)`` makes a value of the argument, without effects; ``run(session, value)`` does
 the work. Whatever needs the transport, ``run`` returns as a value, an `Outcome`, and the protocol carries it out:
 
-======== ===========================================================================================
-`Reply`  is sent
-`Close`  is sent, and the connection ends
-`Ask`    is sent (a 334, say), and the next line goes to its function instead of to a verb
-`Intake` is sent (a 354), and the octets that follow go to it, until it says where they end
-======== ===========================================================================================
+========== =========================================================================================
+`Reply`    is sent
+`Close`    is sent, and the connection ends
+`Ask`      is sent (a 334, say), and the next line goes to its function instead of to a verb
+`BeginTLS` is sent, and TLS begins; what came behind the command is thrown away
+`Intake`   is sent (a 354), and the octets that follow go to it, until it says where they end
+========== =========================================================================================
 
 An extension is data as well: the keyword in the reply to EHLO, the verbs and the parameters that it adds.
 """
@@ -21,17 +22,18 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 from twistsmtp.later import Later
 from twistsmtp.session import Parameter, Phase, Session, Stage
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["ANY_STAGE", "Ask", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb"]
+__all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb"]
 
 A = TypeVar("A")
 
 #: Legal from the greeting on.
-ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT
+ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT | Stage.BARRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,29 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Say *reply*, and give the next line, without its CRLF, to *answer*."""
+    """Say *reply*, and give the next line, without its CRLF, to *answer*.
+
+    :param answer: is given ``None`` for a line that was too long.
+    :param limit: octets of that line with its CRLF.
+    """
 
     reply: Reply
-    answer: Callable[[bytes], "Later[Outcome]"]
+    answer: Callable[[bytes | None], "Later[Outcome]"]
+    limit: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTLS:
+    """Say *reply*, and begin TLS.
+
+    What the client has sent behind the command is thrown away, as nobody knows whether it was the client, and the
+    session begins anew (RFC 3207 sections 4.2 and 6).
+
+    :param certificates: what makes the server's side of TLS connections.
+    """
+
+    reply: Reply
+    certificates: IOpenSSLServerConnectionCreator
 
 
 class Intake(Protocol):
@@ -72,7 +93,7 @@ class Intake(Protocol):
         ...
 
 
-Outcome = Reply | Close | Ask | Intake
+Outcome = Reply | Close | Ask | BeginTLS | Intake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +118,10 @@ class Verb(Generic[A]):
     ends: bool = False
     #: The line in the reply to EHLO that offers it, where it is to be offered (RFC 5321 section 3.5.2).
     keyword: Callable[[Session], str | None] | None = None
+    #: Octets that its line may have beyond `Limits.command_line`, besides those of its parameters.
+    octets: int = 0
+    #: Makes the reply to a line that is too long, where that is one of its own.
+    too_long: Callable[[Session], Reply] | None = None
     #: The policies to ask between `parse` and `run`, about the parsed value.
     phase: Phase | None = None
 
@@ -158,17 +183,19 @@ class Registry:
         self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
         changed = [e.reply_octets for e in self.extensions if e.reply_octets]
         self.reply_octets: Callable[[Reply], bytes] = changed[-1] if changed else attrgetter("basic_octets")
-        phases = {Phase.MAIL: self.mail_parameters, Phase.RCPT: self.rcpt_parameters}
-        self._allowances = {
-            verb.name: sum(parameter.octets for parameter in phases[verb.phase].values())
-            for verb in table.values()
-            if verb.phase in phases
+        phases: dict[Phase | None, Mapping[str, Parameter[Any]]] = {
+            Phase.MAIL: self.mail_parameters,
+            Phase.RCPT: self.rcpt_parameters,
         }
-        #: The most that any verb's parameters add to the length of a command line, in octets.
+        self._allowances = {
+            verb.name: verb.octets + sum(parameter.octets for parameter in phases.get(verb.phase, {}).values())
+            for verb in table.values()
+        }
+        #: The most that any verb adds to the length of a command line, in octets.
         self.greatest_allowance = max(self._allowances.values(), default=0)
 
     def allowance(self, name: str) -> int:
-        """Octets that the parameters of verb *name* add to the greatest length of its line."""
+        """Octets that the line of verb *name* may have beyond `Limits.command_line`."""
         return self._allowances.get(name, 0)
 
     def keywords(self, session: Session) -> list[str]:

@@ -15,6 +15,7 @@ from twistsmtp.delivery.api import DeliveryTransaction, Envelope, Recipient, Ref
 from twistsmtp.delivery.twistedmail_adapter import TwistedMailDelivery
 from twistsmtp.later import drive, is_later
 from twistsmtp.limits import Limits
+from twistsmtp.security import Security
 from twistsmtp.verb import Registry
 from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.reply import Catalogue
@@ -158,7 +159,8 @@ class AdapterTestCase(SynchronousTestCase):
             limits=Limits(**limits),
             replies=Catalogue(),
             checks={},
-            seconds=Clock().seconds,
+            security=Security(),
+            clock=Clock(),
         )
         session.hello("client.example", esmtp=True)
         return session

@@ -38,6 +38,8 @@ and answered by ``451 4.3.0``, never by its text. A whole delivery of one's own:
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from zope.interface import Interface
+
 from twistsmtp.later import Later
 from twistsmtp.session import Envelope, Recipient, ReversePath, Session
 from twistsmtp.wire.reply import Refusal, Reply
@@ -47,6 +49,7 @@ __all__ = [
     "DeliveryTransaction",
     "Envelope",
     "Expander",
+    "IDelivery",
     "Recipient",
     "Refusal",
     "Reply",
@@ -98,6 +101,10 @@ class Delivery(Protocol):
     def begin(self, session: Session, reverse_path: ReversePath) -> Later[DeliveryTransaction]:
         """A transaction from *reverse_path*: the object that sees it through, or raise `Refusal`."""
         ...
+
+
+class IDelivery(Interface):
+    """What a realm is asked for, and what an avatar that is a `Delivery` may declare to provide."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from twistsmtp.verb import Extension
 __all__ = ["DEFAULT", "load_extensions"]
 
 #: On by default, in the order in which EHLO lists them.
-DEFAULT = ("pipelining", "size", "eightbitmime", "enhancedstatuscodes", "smtputf8")
+DEFAULT = ("pipelining", "size", "eightbitmime", "enhancedstatuscodes", "smtputf8", "starttls", "auth")
 
 
 def load_extensions(names: Iterable[str] = DEFAULT) -> tuple[Extension, ...]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from twistsmtp.delivery.api import Expander, Verifier
 from twistsmtp.later import Later, then
-from twistsmtp.session import Session
-from twistsmtp.verb import Close, Outcome, Verb
+from twistsmtp.session import Session, Stage
+from twistsmtp.verb import ANY_STAGE, Close, Outcome, Verb
 from twistsmtp.verbs.arguments import any_text, needed, no_argument
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -109,6 +109,7 @@ VERBS: tuple[Verb[Any], ...] = (
         keyword=lambda session: "VRFY" if _is(type(session.delivery), Verifier) else None,
         parse=_string("VRFY mailbox"),
         run=_vrfy,
+        stages=ANY_STAGE & ~Stage.BARRED,
         idle=True,
     ),
     Verb(
@@ -118,6 +119,7 @@ VERBS: tuple[Verb[Any], ...] = (
         keyword=lambda session: "EXPN" if _is(type(session.delivery), Expander) else None,
         parse=_string("EXPN list"),
         run=_expn,
+        stages=ANY_STAGE & ~Stage.BARRED,
         idle=True,
     ),
     Verb(

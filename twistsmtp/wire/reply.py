@@ -28,6 +28,8 @@ def _encode(code: int, enhanced: str, text: str) -> bytes:
     room = LINE_LIMIT - len(prefix) - len("250-\r\n")
     if text.isprintable() and text.isascii() and len(text) <= room:  # nearly all replies: one plain line
         return f"{code} {prefix}{text}\r\n".encode("ascii")
+    if code == 334:  # RFC 4954 section 4: a challenge may be longer
+        room = 12288 - len("334 \r\n")
     *continued, last = (printable(line, room) for line in text.split("\n"))
     lines = [f"{code}-{prefix}{line}\r\n" for line in continued]
     lines.append(f"{code} {prefix}{last}\r\n")
@@ -135,6 +137,24 @@ class Catalogue:
     verified: Reply = Reply(250, "2.1.5", "{text}")
     not_implemented: Reply = Reply(502, "5.5.1", "{verb} is not implemented")
     shutting_down: Reply = Reply(421, "4.3.2", "{hostname} is shutting down; try again later")
+
+    # Encryption and authentication (RFC 3207, RFC 4954)
+    ready_for_tls: Reply = Reply(220, "2.0.0", "Ready to start TLS")
+    tls_active: Reply = Reply(503, "5.5.1", "TLS has begun already")
+    tls_unavailable: Reply = Reply(454, "4.7.0", "TLS is not available")
+    tls_required: Reply = Reply(530, "5.7.0", "Say STARTTLS first")
+    authenticated: Reply = Reply(235, "2.7.0", "Authentication succeeded")
+    authentication_required: Reply = Reply(530, "5.7.0", "Authentication required")
+    authenticated_already: Reply = Reply(503, "5.5.1", "You have authenticated already")
+    encryption_required: Reply = Reply(538, "5.7.11", "Encryption required for authentication: say STARTTLS first")
+    mechanism_unknown: Reply = Reply(504, "5.5.4", "Authentication mechanism not available")
+    credentials_invalid: Reply = Reply(535, "5.7.8", "Authentication credentials invalid")
+    authentication_cancelled: Reply = Reply(501, "5.7.0", "Authentication cancelled")
+    authentication_malformed: Reply = Reply(501, "5.5.2", "That is not what the mechanism has here")
+    not_base64: Reply = Reply(501, "5.5.2", "That is not base64")
+    authentication_line_too_long: Reply = Reply(500, "5.5.6", "Authentication exchange line is too long")
+    authentication_unavailable: Reply = Reply(454, "4.7.0", "Temporary authentication failure")
+    too_many_auth_failures: Reply = Reply(421, "4.7.0", "Too many authentication failures")
 
     # The transaction
     sender_ok: Reply = Reply(250, "2.1.0", "Sender OK")

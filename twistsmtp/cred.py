@@ -1,0 +1,255 @@
+"""Where SASL mechanisms meet `twisted.cred`: what is offered, how an exchange goes, and what failing costs."""
+
+import base64
+from collections.abc import Callable
+from functools import partial
+from math import ceil
+from typing import Any
+
+from twisted.cred.credentials import Anonymous, IAnonymous
+from twisted.cred.error import LoginFailed, Unauthorized, UnhandledCredentials
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.python.failure import Failure
+
+from twistsmtp.delivery.api import Delivery, IDelivery
+from twistsmtp.delivery.twistedmail import adapt
+from twistsmtp.events import exception_caught
+from twistsmtp.later import Later, is_later
+from twistsmtp.sasl.api import Challenge, Context, Denied, Login, Lookup, Malformed, Mechanism, SASLError
+from twistsmtp.sasl.credentials import IScramProof, ScramKeys
+from twistsmtp.session import Phase, Session
+from twistsmtp.verb import Ask, Close, Outcome
+from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.text import printable
+
+__all__ = ["Authentication", "offered", "receive"]
+
+#: What a realm may have as a client's avatar.
+AVATARS = (IDelivery, IMessageDeliveryFactory, IMessageDelivery)
+#: Characters of a name that a client claims, in the log.
+SHOWN = 100
+
+_log = Logger(namespace="twistsmtp.auth")
+
+
+def offered(session: Session) -> list[Mechanism]:
+    """The mechanisms that the client of *session* may use now, in the order in which the server prefers them."""
+    security = session.security
+    if security.portal is None or session.identity is not None or (session.tls is None and not security.plaintext_auth):
+        return []
+    checked = security.portal.listCredentialsInterfaces()
+    context = _context(session)
+    return [each for each in security.mechanisms if each.interface in checked and each.usable(context)]
+
+
+def _context(session: Session) -> Context:
+    tls = session.tls
+    if tls is None:
+        return Context(hostname=session.hostname)
+    certificate = tls.peer.certificate if tls.peer else None
+    if not any(each.name.endswith("-PLUS") for each in session.security.mechanisms):
+        # A client that could bind to the channel is right to say that this server cannot (RFC 5802 section 6).
+        return Context(hostname=session.hostname, certificate=certificate)
+    return Context(hostname=session.hostname, certificate=certificate, binding=tls.binding)
+
+
+async def _avatar(session: Session, credentials: Any) -> tuple[Delivery, Any]:
+    """The avatar that the portal has for *credentials*, and what logs it out.
+
+    :raises Denied: they are not right.
+    """
+    portal = session.security.portal
+    if portal is None:
+        raise Denied("there is no portal")
+    try:
+        _, avatar, log_out = await portal.login(credentials, session, *AVATARS)
+    except UnhandledCredentials:
+        raise
+    except (LoginFailed, Unauthorized) as error:
+        raise Denied(type(error).__name__) from None
+    if session.over:  # the client is gone, and the checker or the realm took no notice
+        log_out()
+    return adapt(avatar), log_out
+
+
+def receive(session: Session) -> Later[None]:
+    """A client is here, and has not authenticated: the portal may have an avatar for it all the same."""
+    portal = session.security.portal
+    if portal is None or IAnonymous not in portal.listCredentialsInterfaces():
+        return None
+    return _receive(session)
+
+
+async def _receive(session: Session) -> None:
+    try:
+        session.received(*await _avatar(session, Anonymous()))
+    except (Denied, NotImplementedError):  # the realm has none
+        return
+
+
+class Authentication:
+    """One exchange of AUTH, from the command to its last reply.
+
+    :param initial: the initial response, decoded; ``None`` where the command had none.
+    """
+
+    def __init__(self, session: Session, mechanism: Mechanism, initial: bytes | None) -> None:
+        self._session = session
+        self._mechanism = mechanism
+        self._initial = initial
+        self._machine = mechanism.start(_context(session))
+        #: Whom the mechanism says that it is about, for the log.
+        self._claimed = "-"
+        #: Who the client is, its avatar and what logs it out, when its credentials were right.
+        self._proved: tuple[str, Delivery, Callable[[], object]] | None = None
+
+    async def go_on(self, response: bytes | None = None) -> Outcome:
+        """Begin, or give the mechanism the client's *response*; and carry it as far as it goes.
+
+        :raises Refusal: the exchange has ended, and the client is nobody.
+        """
+        replies, since = self._session.replies, self._session.seconds()
+        try:
+            challenge = await self._run(response)
+        except Malformed:
+            reply = replies.authentication_malformed
+        except SASLError:
+            return await self._failed(since)
+        except Refusal as refusal:
+            reply = refusal.reply
+        except Exception as error:  # the checker's trouble, or the realm's, or the end of the connection
+            reply = replies.authentication_unavailable
+            if not self._session.over:
+                exception_caught(self._session, Failure(error), str(reply))
+        else:
+            return await self._succeeded() if challenge is None else self._ask(challenge)
+        self._drop()
+        raise Refusal(reply)
+
+    async def _run(self, response: bytes | None) -> bytes | None:
+        """Give the mechanism *response*, and do what it wants.
+
+        :returns: its next challenge, or ``None`` when it has ended.
+        """
+        advance: Callable[[], Challenge | Lookup | Login] = partial(self._machine.send, response)
+        while True:
+            try:
+                step = advance()
+            except StopIteration:
+                return None
+            if isinstance(step, Challenge):
+                if self._initial is None:
+                    return step.octets
+                if step.awaited:
+                    raise Malformed("the server has the first word")  # RFC 4422 section 5, item 2a
+                advance, self._initial = partial(self._machine.send, self._initial), None
+            elif isinstance(step, Lookup):
+                advance = partial(self._machine.send, await self._keys(step))
+            else:
+                try:
+                    await self._log_in(step)
+                except Denied as denied:
+                    advance = partial(self._machine.throw, denied)
+                else:
+                    advance = partial(self._machine.send, None)
+
+    def _ask(self, challenge: bytes) -> Ask:
+        text = base64.b64encode(challenge).decode("ascii")
+        return Ask(Reply(334, "", text), self._answered, self._session.limits.auth_line)
+
+    def _answered(self, line: bytes | None) -> Later[Outcome]:
+        replies = self._session.replies
+        if line is None:
+            reply = replies.authentication_line_too_long
+        elif line == b"*":
+            reply = replies.authentication_cancelled
+        else:
+            try:
+                return self.go_on(decode(line))
+            except ValueError:
+                reply = replies.not_base64
+        self._drop()
+        raise Refusal(reply)
+
+    async def _keys(self, lookup: Lookup) -> ScramKeys:
+        portal = self._session.security.portal
+        checker: Any = portal.checkers[IScramProof] if portal else None
+        keys: Later[ScramKeys] = checker.scram_keys(lookup.username, lookup.digest)
+        return await keys if is_later(keys) else keys
+
+    async def _log_in(self, login: Login) -> None:
+        """
+        :raises Denied: the credentials are not right, or they are another's.
+        """
+        self._claimed = login.authentication or login.identity or "-"
+        avatar, log_out = await _avatar(self._session, login.credentials)
+        identity = login.identity if login.identity is not None else getattr(login.credentials, "username", None)
+        owner = login.authentication
+        if not identity or (owner not in (None, identity) and not self._session.security.may_act_as(owner, identity)):
+            log_out()
+            raise Denied("not to act as that")
+        self._proved = (identity, avatar, log_out)
+
+    async def _succeeded(self) -> Outcome:
+        session, proved = self._session, self._proved
+        if proved is None:
+            raise RuntimeError(f"the mechanism {self._mechanism.name} has ended without a login")
+        try:
+            asked = session.ask(Phase.AUTH, proved[0])
+            if asked is not None:
+                await asked
+        except BaseException:
+            self._drop()
+            raise
+        if session.over:
+            self._drop()
+        else:
+            session.authenticated(*proved)
+            self._log("succeeded")
+        return session.replies.authenticated
+
+    async def _failed(self, since: float) -> Outcome:
+        """What it costs: time, more with each failure, so that a guess is never cheap.
+
+        How long the check took does not show: the time is a multiple of one that depends on the failures alone.
+        """
+        self._drop()
+        session, limits, failures = self._session, self._session.limits, self._session.security.failures
+        session.counts.auth_failures += 1
+        if session.network:
+            failures.add(session.network, session.seconds())
+        self._log("failed")
+        count = max(session.counts.auth_failures, round(failures.count(session.network, session.seconds())))
+        delay = min(limits.auth_delay * 2.0 ** min(count - 1, 32), limits.auth_delay_most)
+        taken = session.seconds() - since
+        await deferLater(session.clock, delay * max(ceil(taken / delay), 1) - taken)
+        if session.counts.auth_failures >= limits.auth_failures:
+            return Close(session.replies.too_many_auth_failures)
+        raise Refusal(session.replies.credentials_invalid)
+
+    def _drop(self) -> None:
+        """The exchange has come to nothing."""
+        self._machine.close()
+        proved, self._proved = self._proved, None
+        if proved is not None:
+            proved[2]()
+
+    def _log(self, result: str) -> None:
+        _log.info(
+            "{id} client={client} mechanism={mechanism} user={user} {result}",
+            id=self._session.id,
+            client=self._session.client,
+            mechanism=self._mechanism.name,
+            user=printable(self._claimed[:SHOWN]),
+            result=result,
+        )
+
+
+def decode(text: bytes | str) -> bytes:
+    """The octets of a response (RFC 4954 section 4).
+
+    :raises ValueError: it is not base64 (RFC 4648 section 4), with just the padding that it needs.
+    """
+    return base64.b64decode(text, validate=True)

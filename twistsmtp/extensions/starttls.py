@@ -1,0 +1,36 @@
+"""STARTTLS (RFC 3207)."""
+
+from twistsmtp.session import Session, Stage
+from twistsmtp.verb import BeginTLS, Extension, Outcome, Verb
+from twistsmtp.verbs.arguments import no_argument
+from twistsmtp.wire.reply import Refusal
+
+__all__ = ["extension"]
+
+
+def _run(session: Session, _: None) -> Outcome:
+    if session.tls is not None:
+        raise Refusal(session.replies.tls_active)
+    if session.security.tls is None:
+        raise Refusal(session.replies.tls_unavailable)
+    return BeginTLS(session.replies.ready_for_tls, session.security.tls)
+
+
+def extension() -> Extension:
+    """All that it adds."""
+    return Extension(
+        name="starttls",
+        rfc="RFC 3207",
+        keyword=lambda session: "STARTTLS" if session.security.tls is not None and session.tls is None else None,
+        verbs=(
+            Verb(
+                name="STARTTLS",
+                syntax="STARTTLS",
+                help="Begin TLS.",
+                parse=no_argument("STARTTLS"),
+                run=_run,
+                stages=Stage.READY | Stage.BARRED,
+                idle=True,
+            ),
+        ),
+    )

@@ -1,0 +1,83 @@
+"""What a server encrypts with, and how it gets to know its clients::
+
+SMTPFactory(delivery, security=Security(tls=Certificates(["mx.pem"]), portal=portal, require_auth=True))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import exp2
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+
+from twistsmtp.sasl import load_mechanisms
+from twistsmtp.sasl.api import Mechanism
+
+__all__ = ["Failures", "Security"]
+
+
+class Failures:
+    """How often the clients at an address have failed to authenticate, over all their connections.
+
+    A count halves with every half-life. Only so many addresses are kept: of more, the one that has not failed for
+    the longest time is forgotten.
+
+    :param half_life: seconds.
+    :param room: addresses.
+    """
+
+    def __init__(self, half_life: float = 1800.0, room: int = 10_000) -> None:
+        self.half_life = half_life
+        self.room = room
+        #: Count and time by address, the latest failure last.
+        self._table: dict[str, tuple[float, float]] = {}
+
+    def add(self, address: str, now: float) -> None:
+        """A client at *address* has failed.
+
+        :param now: seconds of the clock.
+        """
+        count = self.count(address, now) + 1
+        self._table.pop(address, None)
+        self._table[address] = (count, now)
+        if len(self._table) > self.room:
+            del self._table[next(iter(self._table))]
+
+    def count(self, address: str, now: float) -> float:
+        """How often clients at *address* have failed, those of long ago counting less."""
+        count, since = self._table.get(address, (0.0, now))
+        return count * exp2((since - now) / self.half_life)
+
+
+def _nobody(authentication: str, identity: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """What a server encrypts with, and how it gets to know its clients.
+
+    :raises ValueError: authentication is required, and there is no portal.
+    """
+
+    #: What makes the server's side of TLS connections, for STARTTLS; without it STARTTLS is not offered.
+    tls: IOpenSSLServerConnectionCreator | None = None
+    #: Whether mail is taken over TLS only (RFC 3207 section 4: not for a server that anybody is to send mail to).
+    require_tls: bool = False
+    #: Where credentials are checked. Its avatars are our deliveries, as `IDelivery`, or twisted.mail's
+    #: ``IMessageDelivery`` or ``IMessageDeliveryFactory``. The mind is the `Session`.
+    portal: Portal | None = None
+    #: Whether mail is taken only from clients that have authenticated.
+    require_auth: bool = False
+    #: Whether a client may authenticate without TLS, for everybody on the way to read along.
+    plaintext_auth: bool = False
+    #: In order of preference. Offered of these is what the portal's checkers can check.
+    mechanisms: tuple[Mechanism, ...] = field(default_factory=load_mechanisms)
+    #: Whether a user (the first, whose credentials are right) may act as another (the second): RFC 4422 section 3.4.1.
+    may_act_as: Callable[[str, str], bool] = _nobody
+    #: What is remembered of clients that failed.
+    failures: Failures = field(default_factory=Failures, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.require_auth and self.portal is None:
+            raise ValueError("authentication is required, but there is no portal")
