@@ -12,6 +12,7 @@ When it returns, the client is who it says it is; then it must have yielded a `L
 it raises a `SASLError`. So a mechanism is tested by sending octets into it, and works for any protocol that has SASL.
 """
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -54,12 +55,20 @@ class Denied(SASLError):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Send *octets* (not encoded in any way), and wait for the client's response, which is sent back.
-
-    The response to a first challenge that is empty may have come with the command (RFC 4422 section 3).
-    """
+    """Send *octets* (not encoded in any way), and wait for the client's response, which is sent back."""
 
     octets: bytes
+    #: They only prompt: a client that knows what is wanted need not wait for them.
+    prompt: bool = False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the client can answer only when it has seen them.
+
+        If not, and they are the first, the response may have come with the command (RFC 4422 section 3); and they are
+        not sent then.
+        """
+        return bool(self.octets) and not self.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +101,9 @@ class Login:
 Exchange: TypeAlias = Generator[Challenge | Lookup | Login, Any, None]
 
 
-def ask(octets: bytes = b"") -> Generator[Challenge, bytes, bytes]:
-    """Send a challenge; the value is the client's response."""
-    return (yield Challenge(octets))
+def ask(octets: bytes = b"", *, prompt: bool = False) -> Generator[Challenge, bytes, bytes]:
+    """Send a challenge; the value is the client's response. See `Challenge`."""
+    return (yield Challenge(octets, prompt))
 
 
 def look_up(username: str, digest: str) -> Generator[Lookup, ScramKeys, ScramKeys]:
@@ -123,10 +132,15 @@ class Context:
     #: The server's name, as in its greeting.
     hostname: str
     #: The octets of the channel binding of that name (``"tls-exporter"``, ``"tls-server-end-point"``), or ``None``
-    #: where the channel has none of it (RFC 5056).
+    #: where the channel has none of it (RFC 5056). Where there is any, a client that says that it could bind to the
+    #: channel but that the server cannot is refused (RFC 5802 section 6): a server that does not offer the mechanisms
+    #: that bind must have none here.
     binding: Callable[[str], bytes | None] = _no_binding
     #: The certificate of the client, verified; ``None`` if it gave none.
     certificate: "Certificate | None" = None
+
+
+_NAME = re.compile(r"[A-Z0-9_-]{1,20}")
 
 
 def _everywhere(context: Context) -> bool:
@@ -135,7 +149,10 @@ def _everywhere(context: Context) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mechanism:
-    """A mechanism as a server lists it."""
+    """A mechanism as a server lists it.
+
+    :raises ValueError: the name is none by RFC 4422 section 3.1, which has only capitals, digits, ``-`` and ``_``.
+    """
 
     #: As on the wire (RFC 4422 section 3.1), ``"PLAIN"``.
     name: str
@@ -145,3 +162,10 @@ class Mechanism:
     interface: InterfaceClass
     #: Whether it can be used on a connection; else it is not offered there.
     usable: Callable[[Context], bool] = _everywhere
+    #: Of the keys that it looks up: it is offered where the checker has such keys, if that says which it has (as
+    #: ``scram_digests``).
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None:
+            raise ValueError(f"not a mechanism's name: {self.name!r}")

@@ -67,14 +67,14 @@ class IScramProof(ICredentials):
     username: str = Attribute("Whose password it is about; text, as RFC 4013 (SASLprep) has it.")
     digest: str = Attribute('``"sha-1"`` or ``"sha-256"``.')
 
-    def proves(keys: ScramKeys) -> bool:
+    def proves(keys: ScramKeys) -> bool:  # noqa: N805  # an interface's methods have no self
         """Whether the client knows the password that *keys* are of."""
 
 
 class IScramChecker(ICredentialsChecker):
     """A checker for `IScramProof`: it is asked for the keys first, then for the avatar."""
 
-    def scram_keys(username: str, digest: str) -> Later[ScramKeys]:
+    def scram_keys(username: str, digest: str) -> Later[ScramKeys]:  # noqa: N805  # the same
         """The keys of *username*, or `decoy_keys` where there are none, now or later."""
 
 

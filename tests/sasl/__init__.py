@@ -1,0 +1,1 @@
+"""SASL mechanisms: octets in, steps out."""
