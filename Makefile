@@ -9,12 +9,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 # What `make run` adds to the command line: make run ARGS="--listen tcp:2525 --domain example.org"
 ARGS ?=
+CERTIFICATE := var/development.pem
 # What `make test` runs: make test TESTS=tests.wire
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test coverage lint format types layers docs changelog bench wheel check clean
+.PHONY: help install run certificate test coverage lint format types layers docs changelog bench wheel check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -49,9 +50,13 @@ install: $(VENV)/installed-dev ## make .venv with the package (editable) and all
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
-run: $(VENV)/installed ## take mail on 127.0.0.1:8025 for localhost and this machine, into ./var/Maildir
+# A development certificate is for this machine alone: not if it is said where to listen.
+run: $(VENV)/installed $(if $(findstring --listen,$(ARGS)),,certificate) ## take mail on 127.0.0.1:8025 for localhost and this machine, into ./var/Maildir
+	@exec $(BIN)/twistd --nodaemon --pidfile= smtp --delivery maildir:var/Maildir:create=yes $(if $(findstring --listen,$(ARGS)),,--tls-cert $(CERTIFICATE)) $(ARGS)
+
+certificate: $(VENV)/installed ## make a certificate to try TLS with, for this machine alone: var/development.pem
 	@mkdir -p var
-	@exec $(BIN)/twistd --nodaemon --pidfile= smtp --delivery maildir:var/Maildir:create=yes $(ARGS)
+	@$(BIN)/python -m twistsmtp.tls.development $(CERTIFICATE) >/dev/null
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

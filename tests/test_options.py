@@ -144,8 +144,9 @@ class PrintingTests(SynchronousTestCase):
         for name in rows:
             self.assertRegex(text, rf"(?m)^  --{name}( [^ ]+)?\n      \w")
             self.assertRegex(text, rf"(?m)^      Example: --{name}\b")
+        words = " ".join(text.split())
         for setting in SETTINGS:
-            self.assertIn(f"      Default: {setting.default}\n", text)
+            self.assertIn(f" Default: {setting.default} ", words)
         self.assertEqual(len(rows), text.count("Example: "))
 
     def test_help_lists_deliveries(self) -> None:

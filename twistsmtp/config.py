@@ -16,29 +16,19 @@ Names may be written with ``_`` for ``-``.
 
 import socket
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from twistsmtp.extensions import DEFAULT
 from twistsmtp.limits import Limits
-from twistsmtp.values import (
-    BARE_NEWLINE,
-    COUNT,
-    DOMAIN,
-    DURATION,
-    FLAG,
-    HOST,
-    LOG_FORMAT,
-    SIZE,
-    TEXT,
-    WORD,
-    Kind,
-)
+from twistsmtp.sasl import DEFAULT as MECHANISMS
+from twistsmtp.settings import SETTINGS, Setting, limits
+from twistsmtp.values import HOST, Kind
 from twistsmtp.wire.address import PathLimits
 
-__all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
+__all__ = ["Config", "ConfigError", "load"]
 
 
 class ConfigError(ValueError):
@@ -75,6 +65,29 @@ class Config:
     domains: tuple[str, ...] = ()
     #: Where mail goes, as `make_delivery` reads it.
     delivery: str = "maildir:Maildir:create=yes"
+    #: Paths of certificates and, each for the one in the same place, of their keys; no keys where the files of the
+    #: certificates have them.
+    tls_cert: tuple[str, ...] = ()
+    tls_key: tuple[str, ...] = ()
+    #: Whether mail is taken over TLS only.
+    require_tls: bool = False
+    #: The path of the authorities for certificates of clients, and whether clients need one: ``"none"``,
+    #: ``"optional"``, ``"required"``, or ``""`` for the second if there are authorities, else the first.
+    tls_client_ca: str = ""
+    tls_client_cert: str = ""
+    #: Checkers of credentials, as `twisted.cred.strcred` reads them.
+    auth: tuple[str, ...] = ()
+    #: Whether mail is taken only from clients that have authenticated.
+    require_auth: bool = False
+    #: Whether these may send to every domain.
+    relay_authenticated: bool = False
+    #: The path of a map of who may send as whom.
+    sender_login: str = ""
+    #: Names of the SASL mechanisms to offer, as `load_mechanisms` reads them, and of some not to offer.
+    mechanisms: tuple[str, ...] = MECHANISMS
+    exclude_mechanisms: frozenset[str] = frozenset()
+    #: Whether clients may authenticate without TLS.
+    plaintext_auth: bool = False
     #: Names of the ESMTP extensions to offer, as `load_extensions` reads them.
     extensions: tuple[str, ...] = DEFAULT
     #: Whether a client that talks before the greeting is refused.
@@ -88,146 +101,7 @@ class Config:
             object.__setattr__(self, "domains", _own_domains(self.hostname))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One thing that can be set.
-
-    :param name: as the command line and the file have it.
-    :param target: the field of `Config` that it sets; ``"limits.message_size"`` is one of its `Limits`.
-    :param help: what it does, in a few sentences; empty for what only a file can set.
-    :param example: what may follow the name on the command line.
-    :param default: how the help describes the default.
-    :param many: makes the field's value of all that was given, where more than one can be.
-    """
-
-    name: str
-    target: str
-    kind: Kind
-    help: str = ""
-    example: str = ""
-    default: str = ""
-    many: Callable[[Iterable[Any]], Any] | None = None
-
-
-def _limit(name: str, target: str, kind: Kind, help: str, example: str) -> Setting:
-    default = kind.show(getattr(Limits(), target))
-    return Setting(name=name, target=f"limits.{target}", kind=kind, help=help, example=example, default=default)
-
-
-#: What the command line can set, in the order of its help.
-SETTINGS = (
-    Setting(
-        name="listen",
-        target="listen",
-        kind=TEXT.named("ENDPOINT"),
-        help="Where to listen, as a Twisted endpoint: tcp, ssl, unix, systemd, haproxy, or what a plugin "
-        "adds. May be given more than once.",
-        example="tcp:25 --listen ssl:465:privateKey=key.pem:certKey=cert.pem",
-        default="tcp:8025:interface=127.0.0.1",
-        many=tuple,
-    ),
-    Setting(
-        name="hostname",
-        target="hostname",
-        kind=HOST.named("NAME"),
-        help="The name that the server greets with, and writes into Received fields.",
-        example="mx1.example.org",
-        default="this machine's name",
-    ),
-    Setting(
-        name="domain",
-        target="domains",
-        kind=DOMAIN,
-        help="A domain to take mail for; mail for any other is refused. May be given more than once. * is "
-        "any domain, which is right only for a server that passes nothing on.",
-        example="example.org --domain example.net",
-        default="localhost and this machine's names",
-        many=tuple,
-    ),
-    Setting(
-        name="delivery",
-        target="delivery",
-        kind=TEXT.named("DELIVERY"),
-        help="Where mail goes.",
-        example="maildir:/var/mail/{domain}/{local}:create=yes",
-        default="maildir:Maildir:create=yes",
-    ),
-    _limit("max-size", "message_size", SIZE, "The greatest message, in octets; K, M and G are units.", "100M"),
-    _limit("max-recipients", "recipients", COUNT, "The most recipients of one message.", "100"),
-    _limit("max-connections", "connections", COUNT, "The most connections at one time.", "20000"),
-    _limit(
-        "max-connections-per-client",
-        "connections_per_client",
-        COUNT,
-        "The most connections at one time from one address.",
-        "20",
-    ),
-    _limit(
-        "timeout",
-        "idle_time",
-        DURATION,
-        "How long a client may be silent, in seconds; s, m and h are units. RFC 5321 asks for 5m at least.",
-        "10m",
-    ),
-    _limit("data-timeout", "data_time", DURATION, "How long a whole message may take to come.", "30m"),
-    _limit(
-        "bare-newline",
-        "bare_newline",
-        BARE_NEWLINE,
-        "What to do with a message that has a CR or LF which is not part of a CRLF: refuse it, normalize it "
-        "(each becomes a CRLF), or accept it as it is. Such a CR or LF never ends a message.",
-        "normalize",
-    ),
-    Setting(
-        name="strict-greeting",
-        target="strict_greeting",
-        kind=FLAG,
-        help="Hold the greeting back for a moment, and refuse a client that does not wait for it, as many "
-        "that send spam do not.",
-        default="greet at once",
-    ),
-    Setting(
-        name="extension",
-        target="extensions",
-        kind=TEXT.named("NAME"),
-        help="An ESMTP extension to offer, by its name or, where it is not one of ours, by the dotted path "
-        "of its module. May be given more than once; what is not given is not offered.",
-        example="size --extension pipelining --extension yourpackage.yourmodule",
-        default=" ".join(DEFAULT),
-        many=tuple,
-    ),
-    Setting(
-        name="log-format",
-        target="log_format",
-        kind=LOG_FORMAT,
-        help="How the log is written: as lines of text, or as JSON, one object a line.",
-        example="json",
-        default="text",
-    ),
-)
-
-_OCTETS = {"command_line", "message_size", "message_line", "data_rate", "buffered"}
-
-
-def _all_limits() -> Iterator[Setting]:
-    """Every field of `Limits`, and of the limits of paths, as a file sets it."""
-    kinds = {"bare_newline": BARE_NEWLINE, "not_smtp": WORD}
-    for each in fields(Limits):
-        name = each.name.replace("_", "-")
-        target = f"limits.{each.name}"
-        kind = kinds.get(each.name) or (DURATION if each.type is float else COUNT)
-        if each.name in _OCTETS:
-            kind = SIZE
-        if each.type is not PathLimits:
-            many = frozenset if each.name == "not_smtp" else None
-            yield Setting(name=f"limits.{name}", target=target, kind=kind, many=many)
-    for each in fields(PathLimits):
-        if each.init:
-            name = each.name.replace("_", "-")
-            yield Setting(name=f"limits.path.{name}", target=f"limits.path.{each.name}", kind=SIZE)
-
-
-_BY_NAME = {setting.name: setting for setting in (*SETTINGS, *_all_limits())}
+_BY_NAME = {setting.name: setting for setting in (*SETTINGS, *limits())}
 _TABLES = {name.rpartition(".")[0] for name in _BY_NAME} - {""}
 
 
@@ -241,10 +115,10 @@ def load(options: Mapping[str, object], file: str | None = None) -> Config:
     values = _values(_flat(_read(file)), f"{file}: ") if file is not None else {}
     values |= _values(options.items(), "--")
     path = {target: values.pop(f"limits.path.{target}") for target in _targets(values, "limits.path.")}
-    limits = {target: values.pop(f"limits.{target}") for target in _targets(values, "limits.")}
+    chosen = {target: values.pop(f"limits.{target}") for target in _targets(values, "limits.")}
     if path:
-        limits["path"] = PathLimits(**path)
-    return Config(**values, limits=Limits(**limits))
+        chosen["path"] = PathLimits(**path)
+    return Config(**values, limits=Limits(**chosen))
 
 
 def _targets(values: Mapping[str, object], prefix: str) -> list[str]:

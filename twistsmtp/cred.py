@@ -1,7 +1,7 @@
 """Where SASL mechanisms meet `twisted.cred`: what is offered, how an exchange goes, and what failing costs."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
 from typing import Any
@@ -19,6 +19,7 @@ from twistsmtp.events import exception_caught
 from twistsmtp.later import Later, is_later
 from twistsmtp.sasl.api import Challenge, Context, Denied, Login, Lookup, Malformed, Mechanism, SASLError
 from twistsmtp.sasl.credentials import IScramProof, ScramKeys
+from twistsmtp.security import Security
 from twistsmtp.session import Phase, Session
 from twistsmtp.verb import Ask, Close, Outcome
 from twistsmtp.wire.reply import Refusal, Reply
@@ -36,12 +37,21 @@ _log = Logger(namespace="twistsmtp.auth")
 
 def offered(session: Session) -> list[Mechanism]:
     """The mechanisms that the client of *session* may use now, in the order in which the server prefers them."""
-    security = session.security
-    if security.portal is None or session.identity is not None or (session.tls is None and not security.plaintext_auth):
+    if session.identity is not None or (session.tls is None and not session.security.plaintext_auth):
         return []
-    checked = security.portal.listCredentialsInterfaces()
     context = _context(session)
-    return [each for each in security.mechanisms if each.interface in checked and each.usable(context)]
+    return [each for each in _checkable(session.security) if each.usable(context)]
+
+
+def _checkable(security: Security) -> list[Mechanism]:
+    """The mechanisms whose credentials the portal's checkers can check."""
+    checkers: Mapping[Any, Any] = security.portal.checkers if security.portal else {}
+    return [
+        each
+        for each in security.mechanisms
+        if each.interface in checkers
+        and each.digest in (None, *getattr(checkers[each.interface], "scram_digests", (each.digest,)))
+    ]
 
 
 def _context(session: Session) -> Context:
@@ -49,7 +59,7 @@ def _context(session: Session) -> Context:
     if tls is None:
         return Context(hostname=session.hostname)
     certificate = tls.peer.certificate if tls.peer else None
-    if not any(each.name.endswith("-PLUS") for each in session.security.mechanisms):
+    if not any(each.name.endswith("-PLUS") for each in _checkable(session.security)):
         # A client that could bind to the channel is right to say that this server cannot (RFC 5802 section 6).
         return Context(hostname=session.hostname, certificate=certificate)
     return Context(hostname=session.hostname, certificate=certificate, binding=tls.binding)
@@ -102,6 +112,9 @@ class Authentication:
         self._machine = mechanism.start(_context(session))
         #: Whom the mechanism says that it is about, for the log.
         self._claimed = "-"
+        #: Whether the credentials were wrong. A mechanism may have something to say about that before it ends, but
+        #: however it ends then, the client has failed.
+        self._wrong = False
         #: Who the client is, its avatar and what logs it out, when its credentials were right.
         self._proved: tuple[str, Delivery, Callable[[], object]] | None = None
 
@@ -113,10 +126,10 @@ class Authentication:
         replies, since = self._session.replies, self._session.seconds()
         try:
             challenge = await self._run(response)
-        except Malformed:
+        except SASLError as error:
+            if self._wrong or not isinstance(error, Malformed):
+                return await self._failed(since)
             reply = replies.authentication_malformed
-        except SASLError:
-            return await self._failed(since)
         except Refusal as refusal:
             reply = refusal.reply
         except Exception as error:  # the checker's trouble, or the realm's, or the end of the connection
@@ -151,6 +164,7 @@ class Authentication:
                 try:
                     await self._log_in(step)
                 except Denied as denied:
+                    self._count_failure()
                     advance = partial(self._machine.throw, denied)
                 else:
                     advance = partial(self._machine.send, None)
@@ -170,6 +184,8 @@ class Authentication:
                 return self.go_on(decode(line))
             except ValueError:
                 reply = replies.not_base64
+        if self._wrong:
+            return self._failed(self._session.seconds())
         self._drop()
         raise Refusal(reply)
 
@@ -215,19 +231,26 @@ class Authentication:
 
         How long the check took does not show: the time is a multiple of one that depends on the failures alone.
         """
+        self._count_failure()
         self._drop()
-        session, limits, failures = self._session, self._session.limits, self._session.security.failures
-        session.counts.auth_failures += 1
-        if session.network:
-            failures.add(session.network, session.seconds())
-        self._log("failed")
-        count = max(session.counts.auth_failures, round(failures.count(session.network, session.seconds())))
+        session, limits = self._session, self._session.limits
+        lately = session.security.failures.count(session.network, session.seconds())
+        count = max(session.counts.auth_failures, round(lately))
         delay = min(limits.auth_delay * 2.0 ** min(count - 1, 32), limits.auth_delay_most)
         taken = session.seconds() - since
         await deferLater(session.clock, delay * max(ceil(taken / delay), 1) - taken)
         if session.counts.auth_failures >= limits.auth_failures:
             return Close(session.replies.too_many_auth_failures)
         raise Refusal(session.replies.credentials_invalid)
+
+    def _count_failure(self) -> None:
+        if not self._wrong:
+            self._wrong = True
+            session = self._session
+            session.counts.auth_failures += 1
+            if session.network:
+                session.security.failures.add(session.network, session.seconds())
+            self._log("failed")
 
     def _drop(self) -> None:
         """The exchange has come to nothing."""

@@ -1,7 +1,7 @@
 """The command line of ``twistd smtp`` and ``twist smtp``."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -9,12 +9,14 @@ from shutil import get_terminal_size
 from textwrap import fill
 from typing import NoReturn
 
+from twisted.cred import strcred
 from twisted.python import usage
 
-from twistsmtp.config import SETTINGS, Config, Setting, load
+from twistsmtp.config import Config, load
 from twistsmtp.delivery.find import delivery_makers
 from twistsmtp.extensions import load_extensions
 from twistsmtp.log import logs_by_itself, one_line
+from twistsmtp.settings import SETTINGS, Setting
 from twistsmtp.values import FLAG
 from twistsmtp.verb import Registry
 from twistsmtp.verbs import CORE
@@ -69,18 +71,6 @@ class Options(usage.Options):
     #: What the command line and its file make; `parseOptions` sets it.
     config: Config
 
-    def opt_listen(self, endpoint: str) -> None:
-        """Where to listen."""
-        self.setdefault("listen", []).append(endpoint)
-
-    def opt_domain(self, domain: str) -> None:
-        """A domain to take mail for."""
-        self.setdefault("domain", []).append(domain)
-
-    def opt_extension(self, name: str) -> None:
-        """An ESMTP extension to offer."""
-        self.setdefault("extension", []).append(name)
-
     def opt_print_verbs(self) -> None:
         """Print the table of verbs and extensions, and exit."""
         self["print-verbs"] = True
@@ -132,6 +122,19 @@ class Options(usage.Options):
         return "\n\n".join([fill(INTRODUCTION, width), "Options:", *blocks]) + "\n"
 
 
+def _gather(setting: Setting) -> Callable[[Options, str], None]:
+    def gather(options: Options, value: str) -> None:
+        options.setdefault(setting.name, []).append(value)
+
+    gather.__doc__ = setting.help
+    return gather
+
+
+for _each in SETTINGS:
+    if _each.many:
+        setattr(Options, f"opt_{_each.name.replace('-', '_')}", _gather(_each))
+
+
 def give_up(options: usage.Options, error: Exception) -> NoReturn:
     """End the process with one line that says what is wrong with *options*."""
     command = Path(sys.argv[0]).name
@@ -143,13 +146,22 @@ def give_up(options: usage.Options, error: Exception) -> NoReturn:
 def _explain(row: _Row, width: int) -> Iterator[str]:
     yield f"  --{row.name} {row.metavar}".rstrip()
     yield _indented(row.help, width)
-    if row.name == "delivery":
-        for maker in delivery_makers():
-            yield _indented(maker.synopsis, width, 8)
-            yield _indented(maker.help, width, 10)
+    for synopsis, help in _choices(row.name):
+        yield _indented(synopsis, width, 8)
+        yield _indented(help, width, 10)
     yield _indented(f"Example: --{row.name} {row.example}".rstrip(), width)
     if row.default:
         yield _indented(f"Default: {row.default}", width)
+
+
+def _choices(name: str) -> Iterator[tuple[str, str]]:
+    """What plugins add to an option: how each is written, and what it is."""
+    if name == "delivery":
+        for maker in delivery_makers():
+            yield maker.synopsis, maker.help
+    elif name == "auth":
+        for factory in strcred.findCheckerFactories():
+            yield f"{factory.authType}:{factory.argStringFormat}", " ".join(factory.authHelp.split("\n\n")[0].split())
 
 
 def _indented(text: str, width: int, depth: int = 6) -> str:

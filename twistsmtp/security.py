@@ -6,12 +6,13 @@ SMTPFactory(delivery, security=Security(tls=Certificates(["mx.pem"]), portal=por
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp2
+from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 from twistsmtp.sasl import load_mechanisms
 from twistsmtp.sasl.api import Mechanism
+from twistsmtp.tls.adapt import creator_of
 
 __all__ = ["Failures", "Security"]
 
@@ -58,10 +59,12 @@ class Security:
     """What a server encrypts with, and how it gets to know its clients.
 
     :raises ValueError: authentication is required, and there is no portal.
+    :raises TypeError: *tls* is nothing that TLS can be made of.
     """
 
-    #: What makes the server's side of TLS connections, for STARTTLS; without it STARTTLS is not offered.
-    tls: IOpenSSLServerConnectionCreator | None = None
+    #: What makes the server's side of TLS connections; without it STARTTLS is not offered. `Certificates`,
+    #: `twisted.internet.ssl.CertificateOptions`, a pyOpenSSL ``Context``: whatever `creator_of` takes.
+    tls: Any = None
     #: Whether mail is taken over TLS only (RFC 3207 section 4: not for a server that anybody is to send mail to).
     require_tls: bool = False
     #: Where credentials are checked. Its avatars are our deliveries, as `IDelivery`, or twisted.mail's
@@ -81,3 +84,5 @@ class Security:
     def __post_init__(self) -> None:
         if self.require_auth and self.portal is None:
             raise ValueError("authentication is required, but there is no portal")
+        if self.tls is not None:
+            object.__setattr__(self, "tls", creator_of(self.tls))

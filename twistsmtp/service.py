@@ -9,34 +9,30 @@ To run it in an application that is there already::
 """
 
 import os
-import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NoReturn
+from ipaddress import ip_address
+from typing import Any, NoReturn, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorFromThreads
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factory, reason
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import Starter
-from twistsmtp.delivery.find import make_delivery
 from twistsmtp.eager import eager
-from twistsmtp.extensions import load_extensions
-from twistsmtp.factory import SMTPFactory
 from twistsmtp.log import logs_by_itself, one_line, twistd_observer
 from twistsmtp.options import Options, give_up
-from twistsmtp.policy.relay import RelayRule
+from twistsmtp.tls.development import is_development
 
 __all__ = ["Options", "SMTPService", "StartError", "makeService", "raise_file_limit"]
 
@@ -60,7 +56,8 @@ class SMTPService(MultiService):
 
     :param config: all that it is told.
     :param reactor: where it listens, and its clock; by default the global reactor.
-    :raises ConfigError: an endpoint, the delivery or an extension cannot be made of its text.
+    :raises ConfigError: an endpoint, the delivery, a certificate, a checker, a mechanism or an extension cannot be made
+        of its text.
     """
 
     def __init__(self, config: Config, reactor: Any = None) -> None:
@@ -68,11 +65,10 @@ class SMTPService(MultiService):
         if reactor is None:
             from twisted.internet import reactor
         self.config = config
-        self.endpoints = {}
-        for text in config.listen:
-            with _naming(f"listen {text!r}"):
-                self.endpoints[text] = serverFromString(reactor, text)
-        self.factory = _make_factory(config, reactor)
+        #: The certificates of the server, if it has any.
+        self.certificates = make_certificates(config, reactor)
+        self.endpoints = {text: make_endpoint(text, self.certificates, reactor) for text in config.listen}
+        self.factory = make_factory(config, self.certificates, reactor)
         #: What is listened on while the service runs: ``ports[0].getHost().port`` is the port of ``tcp:0``.
         self.ports: list[IListeningPort] = []
         self._listening: list[Deferred[None]] = []
@@ -105,7 +101,7 @@ class SMTPService(MultiService):
                 self.factory.delivery.start()
         except Exception as error:
             self._stop_listening()
-            raise StartError(f"delivery {self.config.delivery!r}: {_reason(error)}") from error
+            raise StartError(f"delivery {self.config.delivery!r}: {reason(error)}") from error
         MultiService.startService(self)
         domains = ("every domain" if domain == "*" else domain for domain in self.config.domains)
         _log.info("takes mail for {domains}", domains=", ".join(domains))
@@ -119,6 +115,11 @@ class SMTPService(MultiService):
         ended = [self._stop_listening(), self.factory.shutdown(), maybeDeferred(MultiService.stopService, self)]
         return DeferredList(ended, consumeErrors=True).addCallback(lambda _: None)
 
+    def reload(self) -> None:
+        """Read the certificates again. SIGHUP does this where the service is a process of its own."""
+        if self.certificates is not None:
+            self.certificates.reload()
+
     def start_failed(self, error: StartError) -> None:
         """An endpoint has failed that took its time to. The others are still listened on."""
         _log.critical("{error}", error=str(error))
@@ -128,6 +129,10 @@ class SMTPService(MultiService):
         return port.addCallbacks(partial(self._listens, text), partial(self._listens_not, text))
 
     def _listens(self, text: str, port: IListeningPort) -> None:
+        if self._is_for_development() and not _is_loopback(port):
+            port.stopListening()
+            self._tell(StartError(f"cannot listen on {text}: a development certificate is for this machine alone"))
+            return
         self.ports.append(eager(port))
         listening = getattr(port, "socket", None)
         if listening is not None:
@@ -138,7 +143,10 @@ class SMTPService(MultiService):
 
     def _listens_not(self, text: str, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self._tell(StartError(f"cannot listen on {text}: {_reason(failure.value)}"))
+            self._tell(StartError(f"cannot listen on {text}: {reason(failure.value)}"))
+
+    def _is_for_development(self) -> bool:
+        return self.certificates is not None and any(map(is_development, self.certificates.certificates))
 
     def _stop_listening(self) -> "Deferred[Any]":
         for pending in self._listening:
@@ -147,49 +155,12 @@ class SMTPService(MultiService):
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
 
-def _make_factory(config: Config, reactor: Any) -> SMTPFactory:
-    with _naming(f"delivery {config.delivery!r}"):
-        delivery = make_delivery(config.delivery)
-    with _naming("extension"):
-        extensions = load_extensions(config.extensions)
-        return SMTPFactory(
-            delivery,
-            hostname=config.hostname,
-            policies=(RelayRule(config.domains),),
-            limits=config.limits,
-            extensions=extensions,
-            strict_greeting=config.strict_greeting,
-            reactor=reactor,
-        )
-
-
-@contextmanager
-def _naming(setting: str) -> Iterator[None]:
-    """Whatever goes wrong in here is the fault of *setting*."""
-    try:
-        yield
-    except Exception as error:
-        file = getattr(error, "filename", None)
-        raise ConfigError(f"{setting}: {_reason(error)}" + (f": {file}" if file else "")) from error
-
-
-def _reason(error: object) -> str:
-    """What *error* says, as far as an operator can use it."""
-    if isinstance(error, CannotListenError):
-        error = error.socketError
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    for pattern, replacement in _PLAINER:
-        text = re.sub(pattern, replacement, text)
-    return text if isinstance(error, (ValueError, TypeError, OverflowError, str)) else f"{type(error).__name__}: {text}"
-
-
-#: What endpoints let through of their inside, as in "_parseTCP() got an unexpected keyword argument 'x'".
-_PLAINER = (
-    (r"^\w+\(\) ", ""),
-    (r"^invalid literal for int\(\) with base \d+: (.*)$", r"\1 is not a number"),
-)
+def _is_loopback(port: IListeningPort) -> bool:
+    """Whether nobody but this machine can reach *port*."""
+    host = port.getHost()
+    if isinstance(host, (IPv4Address, IPv6Address)):
+        return ip_address(host.host.partition("%")[0]).is_loopback
+    return isinstance(host, UNIXAddress)
 
 
 def _address(port: IListeningPort) -> str:
@@ -276,6 +247,12 @@ class _Command(SMTPService):
     def startService(self) -> None:
         with self._giving_up():
             super().startService()
+        signal.signal(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self, *_: object) -> None:
+        from twisted.internet import reactor
+
+        cast(IReactorFromThreads, reactor).callFromThread(self.reload)
 
     def start_failed(self, error: StartError) -> None:
         super().start_failed(error)

@@ -16,6 +16,7 @@ from twistsmtp.wire.dotstream import BareNewline
 
 __all__ = [
     "BARE_NEWLINE",
+    "CLIENT_CERTIFICATES",
     "COUNT",
     "DOMAIN",
     "DURATION",
@@ -159,4 +160,6 @@ BARE_NEWLINE = Kind(
     lambda value: BareNewline(_newlines(value)),
     lambda choice: str(choice.value),
 )
+#: How much a client needs a certificate.
+CLIENT_CERTIFICATES = Kind("none|optional|required", _one_of("none", "optional", "required"))
 LOG_FORMAT = Kind("|".join(OBSERVERS), _one_of(*OBSERVERS))

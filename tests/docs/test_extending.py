@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -21,13 +22,17 @@ from twistsmtp.verb import Extension
 PAGE = "extending.rst"
 
 
-def put_package(case: SynchronousTestCase) -> None:
-    """Put `yourpackage`, which holds the page's file, where Python finds it."""
+def put_package(case: SynchronousTestCase, **modules: str) -> None:
+    """Put `yourpackage`, which holds the page's files, where Python finds it.
+
+    :param modules: the names of the blocks by those of the modules.
+    """
     folder = Path(case.mktemp())
     package = folder / "yourpackage"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "xlabel.py").write_text(block(PAGE, "extension").text)
+    for module, name in modules.items():
+        (package / f"{module}.py").write_text(block(PAGE, name).text)
     case.patch(sys, "path", [str(folder), *sys.path])
     case.addCleanup(forget_package)
     importlib.invalidate_caches()
@@ -54,7 +59,7 @@ class ExtensionTests(SynchronousTestCase):
     """The file of the page."""
 
     def setUp(self) -> None:
-        put_package(self)
+        put_package(self, xlabel="extension")
 
     def test_is_short(self) -> None:
         """It is what the page promises: a few lines of code."""
@@ -94,3 +99,42 @@ class ExtensionTests(SynchronousTestCase):
         client.say("XLABEL")
         client.say("MAIL FROM:<> XLABEL=weekly")
         self.assertEqual(["500", "555"], [line[:3] for line in client.hear()])
+
+
+class MechanismTests(SynchronousTestCase):
+    """The mechanism of the page."""
+
+    def setUp(self) -> None:
+        put_package(self, otp="mechanism", codes="mechanism-checker")
+        names: dict[str, SMTPFactory] = {}
+        exec(block(PAGE, "mechanism-factory").text, names)
+        self.clock = Clock()
+        self.patch(names["factory"], "_reactor", self.clock)
+        self.client = Client(names["factory"])
+
+    def number(self) -> int:
+        """The number that the server wants a code for."""
+        self.client.say("EHLO client")
+        self.assertIn("250 AUTH X-CODE", self.client.hear())
+        self.client.say("AUTH X-CODE " + b64encode(b"ada").decode())
+        (challenge,) = self.client.hear()
+        self.assertEqual(challenge[:4], "334 ")
+        return int(b64decode(challenge[4:]).decode().rpartition(" ")[2])
+
+    def answer(self, code: str) -> list[str]:
+        self.client.say(b64encode(code.encode()).decode())
+        return [line[:9] for line in self.client.hear()]
+
+    def test_right(self) -> None:
+        self.assertEqual(self.answer(str(1000 + self.number())), ["235 2.7.0"])
+        self.assertEqual(self.client.protocol.session.identity, "ada")
+
+    def test_not_a_code(self) -> None:
+        self.number()
+        self.assertEqual(self.answer("letters"), ["501 5.5.2"])
+
+    def test_wrong(self) -> None:
+        self.number()
+        self.assertEqual(self.answer("1"), [])
+        self.clock.advance(1)
+        self.assertEqual([line[:9] for line in self.client.hear()], ["535 5.7.8"])

@@ -1,9 +1,14 @@
 """The relay rule: no open relay."""
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.authentication import PASSWORD, Anybody, Realm, TLSClient, authenticate, certificates, plain, secured
+from tests.scripted import ScriptedDelivery
 from tests.support import Client, Server
 from twistsmtp.policy.relay import RelayRule
+from twistsmtp.sasl import load_mechanisms
 from twistsmtp.wire.grammar import GrammarError
 
 
@@ -71,3 +76,53 @@ class RelayRuleTests(SynchronousTestCase):
     def test_what_is_no_domain(self) -> None:
         for name in ("", "a b", "a@b", "*.mx.test", "[x]", "-"):
             self.assertRaises(GrammarError, RelayRule, [name])
+
+
+class AuthenticatedTests(SynchronousTestCase):
+    """Users, who may relay where they are allowed to."""
+
+    def relay(self, client: Client) -> list[str]:
+        """What a recipient elsewhere gets, and one of ours, and one without a domain."""
+        client.say("MAIL FROM:<a@mx.test>")
+        return client.codes("RCPT TO:<b@elsewhere.test>", "RCPT TO:<b@mx.test>", "RCPT TO:<postmaster>")
+
+    def connect(self, *checkers: Any, authenticated: bool = True, **settings: Any) -> Client:
+        rule = RelayRule(["mx.test"], authenticated=authenticated)
+        return secured(*checkers, policies=[rule], **settings).connect().hello()
+
+    def test_user(self) -> None:
+        client = self.connect()
+        client.say(f"AUTH PLAIN {plain()}")
+        self.assertEqual(["250 2.1.5"] * 3, self.relay(client))
+
+    def test_user_without_the_setting(self) -> None:
+        client = self.connect(authenticated=False)
+        self.assertEqual(["235 2.7.0"], client.codes(f"AUTH PLAIN {plain()}"))
+        self.assertEqual(["550 5.7.1", "250 2.1.5", "250 2.1.5"], self.relay(client))
+
+    def test_by_default_users_do_not_relay(self) -> None:
+        self.assertFalse(RelayRule(["mx.test"]).authenticated)
+
+    def test_nobody(self) -> None:
+        self.assertEqual(["550 5.7.1", "250 2.1.5", "250 2.1.5"], self.relay(self.connect()))
+
+    def test_wrong_password(self) -> None:
+        client = self.connect()
+        self.assertIn("535 5.7.8", authenticate(client, "PLAIN", "wrong")[-1])
+        self.assertEqual(["550 5.7.1", "250 2.1.5", "250 2.1.5"], self.relay(client))
+
+    def test_anonymous(self) -> None:
+        """Whoever asks is let in as nobody in particular: to relay for them is to relay for everybody."""
+        realm = Realm(visitors=ScriptedDelivery())
+        client = self.connect(Anybody(), realm=realm, mechanisms=load_mechanisms(["ANONYMOUS"]))
+        self.assertIn("235 2.7.0", authenticate(client, "ANONYMOUS")[-1])
+        self.assertEqual(["550 5.7.1", "250 2.1.5", "250 2.1.5"], self.relay(client))
+
+    def test_no_longer_a_user_behind_starttls(self) -> None:
+        """What a client was in plain text it is not under TLS (RFC 3207 section 4.2)."""
+        server = secured(policies=[RelayRule(["mx.test"], authenticated=True)], tls=certificates())
+        client = TLSClient(server).hello()
+        self.assertEqual(["235 2.7.0"], client.codes(f"AUTH PLAIN {plain(PASSWORD)}"))
+        assert isinstance(client, TLSClient)
+        client.start_tls().say("EHLO client.test")
+        self.assertEqual(["550 5.7.1", "250 2.1.5", "250 2.1.5"], self.relay(client))

@@ -1,0 +1,211 @@
+"""A configuration as the objects that it describes: the factory with all that it shares, and where it listens."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from twisted.cred import strcred
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from twistsmtp.checkers.together import by_interface
+from twistsmtp.config import Config, ConfigError
+from twistsmtp.delivery.api import Delivery, IDelivery
+from twistsmtp.delivery.find import make_delivery
+from twistsmtp.extensions import load_extensions
+from twistsmtp.factory import SMTPFactory
+from twistsmtp.policy.api import Policy
+from twistsmtp.policy.relay import RelayRule
+from twistsmtp.sasl import MECHANISMS, load_mechanisms
+from twistsmtp.sasl.api import Mechanism
+from twistsmtp.security import Security
+from twistsmtp.tls.certificates import Certificates
+from twistsmtp.tls.context import ClientAuth
+
+__all__ = ["make_certificates", "make_endpoint", "make_factory", "naming", "reason"]
+
+#: Begins an endpoint that is TCP with TLS from the first octet.
+_TLS = "tls:"
+
+
+def make_factory(config: Config, certificates: Certificates | None, reactor: Any) -> SMTPFactory:
+    """The factory that *config* describes.
+
+    :raises ConfigError: one of its settings cannot be made of its text.
+    """
+    with naming(f"delivery {config.delivery!r}"):
+        delivery = make_delivery(config.delivery)
+    with naming("extension"):
+        extensions = load_extensions(config.extensions)
+    return SMTPFactory(
+        delivery,
+        hostname=config.hostname,
+        policies=_policies(config, reactor),
+        security=_security(config, delivery, certificates),
+        limits=config.limits,
+        extensions=extensions,
+        strict_greeting=config.strict_greeting,
+        reactor=reactor,
+    )
+
+
+def _policies(config: Config, reactor: Any) -> list[Policy]:
+    policies: list[Policy] = [RelayRule(config.domains)]
+    if config.sender_login:
+        from twistsmtp.policy.senders import SenderLogins
+
+        with naming(f"sender-login {config.sender_login!r}"):
+            policies.append(SenderLogins(config.sender_login, seconds=reactor.seconds))
+    return policies
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------
+
+
+def make_certificates(config: Config, reactor: Any) -> Certificates | None:
+    """The certificates that *config* names, if it names any.
+
+    :raises ConfigError: they cannot be read, or what belongs together is not there.
+    """
+    if not config.tls_cert:
+        by_endpoint = any("ssl:" in endpoint for endpoint in config.listen)
+        idle = {
+            "tls-key": bool(config.tls_key),
+            "tls-client-ca": bool(config.tls_client_ca),
+            "tls-client-cert": config.tls_client_cert not in ("", "none"),
+            "require-tls": config.require_tls and not by_endpoint,
+            "auth": bool(config.auth) and not (by_endpoint or config.plaintext_auth),
+        }
+        for name, given in idle.items():
+            if given:
+                raise ConfigError(f"{name} is of no use without tls-cert")
+        return None
+    if len(config.tls_key) not in (0, len(config.tls_cert)):
+        raise ConfigError(
+            f"{len(config.tls_key)} tls-key for {len(config.tls_cert)} tls-cert: give one for each, or none"
+        )
+    sources = zip(config.tls_cert, config.tls_key, strict=True) if config.tls_key else config.tls_cert
+    client_auth = config.tls_client_cert or ("optional" if config.tls_client_ca else "none")
+    with naming("tls-cert"):
+        return Certificates(
+            *sources,
+            client_auth=ClientAuth(client_auth),
+            client_ca=config.tls_client_ca or None,
+            seconds=reactor.seconds,
+        )
+
+
+@implementer(IStreamServerEndpoint)
+@dataclass(frozen=True)
+class _TLSEndpoint:
+    """Listens as another endpoint does, with TLS from the first octet."""
+
+    endpoint: Any
+    certificates: Certificates
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `IStreamServerEndpoint`."""
+        port: Deferred[IListeningPort] = self.endpoint.listen(TLSMemoryBIOFactory(self.certificates, False, factory))
+        return port
+
+
+def make_endpoint(text: str, certificates: Certificates | None, reactor: Any) -> Any:
+    """The endpoint of *text*, as Twisted writes them, or ``tls:`` and what would follow ``tcp:``.
+
+    :raises ConfigError: it is none.
+    """
+    with naming(f"listen {text!r}"):
+        if not text.startswith(_TLS):
+            return serverFromString(reactor, text)
+        if certificates is None:
+            raise ValueError("tls: needs tls-cert")
+        return _TLSEndpoint(serverFromString(reactor, f"tcp:{text.removeprefix(_TLS)}"), certificates)
+
+
+# --- accounts ------------------------------------------------------------------------------------------------
+
+
+@implementer(IRealm)
+@dataclass(frozen=True)
+class _Realm:
+    """Everybody's mail goes to one delivery."""
+
+    delivery: Delivery
+
+    def requestAvatar(self, avatar_id: bytes | tuple[()], mind: object, *interfaces: Any) -> Any:
+        """See `IRealm`."""
+        return IDelivery, self.delivery, lambda: None
+
+
+def _security(config: Config, delivery: Delivery, certificates: Certificates | None) -> Security:
+    checkers = [_checker(text) for text in config.auth]
+    with naming("require-auth"):
+        return Security(
+            tls=certificates,
+            require_tls=config.require_tls,
+            portal=Portal(_Realm(delivery), by_interface(checkers)) if checkers else None,
+            require_auth=config.require_auth,
+            plaintext_auth=config.plaintext_auth,
+            mechanisms=_mechanisms(config),
+        )
+
+
+def _checker(text: str) -> ICredentialsChecker:
+    # Of the text no more is shown than what kind of checker it is: memory: has passwords in it.
+    kind = text.partition(":")[0]
+    with naming(f"auth {kind}"):
+        try:
+            return cast(ICredentialsChecker, strcred.makeChecker(text))
+        except strcred.InvalidAuthType:
+            raise ValueError("is no checker; --help lists them") from None
+        except strcred.StrcredException as error:
+            raise ValueError(str(error)) from None
+
+
+def _mechanisms(config: Config) -> tuple[Mechanism, ...]:
+    with naming("mechanism"):
+        mechanisms = load_mechanisms(config.mechanisms)
+    unknown = config.exclude_mechanisms - {*MECHANISMS, *(each.name for each in mechanisms)}
+    if unknown:
+        raise ConfigError(f"exclude-mechanism: there is no {', '.join(sorted(unknown))}")
+    return tuple(each for each in mechanisms if each.name not in config.exclude_mechanisms)
+
+
+# --- errors --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Whatever goes wrong in here is the fault of *setting*."""
+    try:
+        yield
+    except Exception as error:
+        file = getattr(error, "filename", None)
+        raise ConfigError(f"{setting}: {reason(error)}" + (f": {file}" if file else "")) from error
+
+
+def reason(error: object) -> str:
+    """What *error* says, as far as an operator can use it."""
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    for pattern, replacement in _PLAINER:
+        text = re.sub(pattern, replacement, text)
+    return text if isinstance(error, (ValueError, TypeError, OverflowError, str)) else f"{type(error).__name__}: {text}"
+
+
+#: What endpoints let through of their inside, as in "_parseTCP() got an unexpected keyword argument 'x'".
+_PLAINER = (
+    (r"^\w+\(\) ", ""),
+    (r"^invalid literal for int\(\) with base \d+: (.*)$", r"\1 is not a number"),
+)

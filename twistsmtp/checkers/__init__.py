@@ -1,0 +1,1 @@
+"""Credential checkers for `twisted.cred`, by name: ``--auth passwd:/etc/twistsmtp/users``."""
