@@ -1,7 +1,7 @@
 """Portals whose parts do as they are told, clients of SASL, and TLS in memory."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from hmac import digest as hmac_digest
 from typing import Any
@@ -14,6 +14,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet._newtls import _BypassTLS
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -78,7 +79,8 @@ class Realm:
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Any:  # noqa: N803
         self.asked.append((avatarId, mind, interfaces))
-        return self.script.play("realm", lambda: self._give(avatarId))
+        given = self.script.play("realm", lambda: self._give(avatarId))
+        return Deferred.fromCoroutine(given) if isinstance(given, Coroutine) else given  # Twisted's portal awaits none
 
     def _give(self, avatar_id: object) -> tuple[Any, object, Callable[[], None]]:
         avatar = self.visitors if avatar_id == () else self.delivery
@@ -377,5 +379,8 @@ class TLSClient(Client):
             return b""
 
     def hang_up(self) -> None:
-        """Close the connection."""
+        """Close the connection, and say so in TLS if it has begun."""
+        if self._tls is not None:
+            self._tls.shutdown()
+            self.raw(self._tls.bio_read(65536))
         self.wire.lose(ConnectionDone())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from twistsmtp.config import Config, ConfigError, load, machine_name
-from twistsmtp.settings import SETTINGS
 from twistsmtp.limits import Limits
+from twistsmtp.settings import SETTINGS
 from twistsmtp.wire.address import PathLimits
 from twistsmtp.wire.dotstream import BareNewline
 

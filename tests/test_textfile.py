@@ -217,6 +217,22 @@ class TroubleTests(FileCase):
         self.assertEqual(1, len(self.look(file, "one")))
         self.assertIsNone(file.error)
 
+    def test_mended_without_a_change(self) -> None:
+        """What was wrong was not the file, and so the file does not show that it is right now."""
+        file = self.file()
+        self.write("two\n")
+        real, errors = file._read, [OSError(5, "Input/output error"), OSError(5, "Input/output error")]
+
+        def read() -> list[str]:
+            if errors:
+                raise errors.pop()
+            return real()
+
+        self.patch(file, "_read", read)
+        self.assertEqual(1, len(self.look(file, "one")))
+        self.assertEqual([], self.look(file, "one"))
+        self.assertEqual(1, len(self.look(file, "two")))
+
     def test_parser_fails(self) -> None:
         """In a way that it did not choose: the log has the traceback, and nobody waits forever."""
         file = self.file()
@@ -274,7 +290,21 @@ class WaitTests(FileCase):
         self.threads.finish()
         self.assertEqual([["two"]] * 2, [self.successResultOf(each) for each in (first, second)])
 
-    def test_changed_meanwhile(self) -> None:
+    def test_changed_while_it_is_read(self) -> None:
+        """It is not read twice at once, but once more, later."""
+        file = self.changed()
+        [first] = self.wait(file, 1)
+        self.write("three\n")
+        self.clock.advance(1)
+        [second] = self.wait(file, 1)
+        self.assertEqual(1, len(self.threads.begun))
+        self.threads.finish()
+        self.assertEqual([["three"]] * 2, [self.successResultOf(each) for each in (first, second)])
+        [third] = self.wait(file, 1)
+        self.threads.finish()
+        self.assertEqual(["three"], self.successResultOf(third))
+
+    def test_changed_behind_it(self) -> None:
         file = self.changed()
         self.wait(file, 1)
         self.threads.finish()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.cred import strcred
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -24,6 +24,7 @@ from twistsmtp.extensions import load_extensions
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
+from twistsmtp.policy.senders import SenderLogins
 from twistsmtp.sasl import MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
 from twistsmtp.security import Security
@@ -58,11 +59,9 @@ def make_factory(config: Config, certificates: Certificates | None, reactor: Any
 
 
 def _policies(config: Config, reactor: Any) -> list[Policy]:
-    policies: list[Policy] = [RelayRule(config.domains)]
+    policies: list[Policy] = [RelayRule(config.domains, authenticated=config.relay_authenticated)]
     if config.sender_login:
-        from twistsmtp.policy.senders import SenderLogins
-
-        with naming(f"sender-login {config.sender_login!r}"):
+        with naming("sender-login"):
             policies.append(SenderLogins(config.sender_login, seconds=reactor.seconds))
     return policies
 
@@ -163,11 +162,15 @@ def _checker(text: str) -> ICredentialsChecker:
     kind = text.partition(":")[0]
     with naming(f"auth {kind}"):
         try:
-            return cast(ICredentialsChecker, strcred.makeChecker(text))
+            checker = strcred.makeChecker(text)
         except strcred.InvalidAuthType:
             raise ValueError("is no checker; --help lists them") from None
         except strcred.StrcredException as error:
             raise ValueError(str(error)) from None
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        # What memory: makes has text, and the credentials of a client are octets: nobody could ever log in.
+        checker.users = {name.encode(): password.encode() for name, password in checker.users.items()}
+    return cast(ICredentialsChecker, checker)
 
 
 def _mechanisms(config: Config) -> tuple[Mechanism, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.cred.credentials import Anonymous, IAnonymous
 from twisted.cred.error import LoginFailed, Unauthorized, UnhandledCredentials
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -79,9 +80,13 @@ async def _avatar(session: Session, credentials: Any) -> tuple[Delivery, Any]:
         raise
     except (LoginFailed, Unauthorized) as error:
         raise Denied(type(error).__name__) from None
-    if session.over:  # the client is gone, and the checker or the realm took no notice
+    try:
+        if session.over:  # the client is gone, and the checker or the realm took no notice
+            raise CancelledError
+        return adapt(avatar), log_out
+    except BaseException:
         log_out()
-    return adapt(avatar), log_out
+        raise
 
 
 def receive(session: Session) -> Later[None]:
@@ -202,10 +207,14 @@ class Authentication:
         self._claimed = login.authentication or login.identity or "-"
         avatar, log_out = await _avatar(self._session, login.credentials)
         identity = login.identity if login.identity is not None else getattr(login.credentials, "username", None)
-        owner = login.authentication
-        if not identity or (owner not in (None, identity) and not self._session.security.may_act_as(owner, identity)):
+        owner, may_act_as = login.authentication, self._session.security.may_act_as
+        self._claimed = owner or identity or "-"
+        try:
+            if not identity or (owner not in (None, identity) and not may_act_as(owner, identity)):
+                raise Denied("not to act as that")
+        except BaseException:
             log_out()
-            raise Denied("not to act as that")
+            raise
         self._proved = (identity, avatar, log_out)
 
     async def _succeeded(self) -> Outcome:
@@ -238,7 +247,7 @@ class Authentication:
         count = max(session.counts.auth_failures, round(lately))
         delay = min(limits.auth_delay * 2.0 ** min(count - 1, 32), limits.auth_delay_most)
         taken = session.seconds() - since
-        await deferLater(session.clock, delay * max(ceil(taken / delay), 1) - taken)
+        await deferLater(session.clock, max(delay * max(ceil(taken / delay), 1) - taken, 0.0))
         if session.counts.auth_failures >= limits.auth_failures:
             return Close(session.replies.too_many_auth_failures)
         raise Refusal(session.replies.credentials_invalid)

@@ -9,6 +9,7 @@ a Deferred, once.
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from twisted.internet.defer import Deferred
@@ -28,7 +29,15 @@ Later: TypeAlias = T | Awaitable[T]
 
 def is_later(value: object) -> "TypeIs[Awaitable[Any]]":
     """Whether *value* is to be awaited."""
-    return hasattr(type(value), "__await__")
+    return _is_awaitable(type(value))
+
+
+def _has_await(kind: type) -> bool:
+    return hasattr(kind, "__await__")
+
+
+# To find out that a type has no such attribute takes longer than most of what is done with its values.
+_is_awaitable: Callable[[type], bool] = lru_cache(256)(_has_await)
 
 
 def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
@@ -48,8 +57,8 @@ def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
 
 def then(value: Later[T], function: Callable[[T], Later[U]]) -> Later[U]:
     """*function* of *value*: at once where *value* is there, else as a Deferred."""
-    if value is not None and hasattr(type(value), "__await__"):
-        driven: T | Deferred[T] = drive(value)  # type: ignore[arg-type]  # hasattr() narrows nothing for mypy
+    if value is not None and _is_awaitable(type(value)):
+        driven: T | Deferred[T] = drive(value)  # type: ignore[arg-type]  # this narrows nothing for mypy
         if isinstance(driven, Deferred):
             return driven.addCallback(lambda result: _now(function(result)))
         return function(driven)

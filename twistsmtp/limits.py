@@ -46,8 +46,9 @@ class Limits:
     #: Credentials that are not right, from one client address in all its connections; the count halves every half
     #: hour.
     auth_failures_per_client: int = 50
-    #: Seconds that the first failure costs; each that follows costs twice as much, up to `auth_delay_most`.
+    #: Seconds that the first failure costs; each that follows costs twice as much.
     auth_delay: float = 1.0
+    #: The most seconds that a failure costs.
     auth_delay_most: float = 16.0
     #: Octets of a line of an authentication exchange (RFC 4954 section 4).
     auth_line: int = 12288

@@ -11,12 +11,14 @@ plainest way here, and in Twisted's where the plain one does not do.
 import json
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import time as now
 from typing import Any, TextIO, cast
 
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
 from twisted.python.failure import Failure
 from twisted.python.logfile import BaseLogFile, LogFile
@@ -25,10 +27,57 @@ from zope.interface import implementer
 
 __all__ = ["OBSERVERS", "JSONObserver", "TextObserver", "logs_by_itself", "one_line", "twistd_observer"]
 
+#: Calls a function soon.
+Soon = Callable[[Callable[[], object]], object]
+
 _INFO = LogLevel.info
 #: Keys of `JSONObserver`'s objects that are not fields of the event. Events of Twisted's older log have some
 #: of them as fields, which say the same.
 _OWN_KEYS = frozenset({"time", "level", "namespace", "message", "traceback"})
+
+
+class Lines:
+    """Lines on their way to *file*.
+
+    To write a line and flush it takes a good part of what it takes to accept a small message. So the lines of messages
+    and connections, of which a busy server has many at a time, are gathered and written together.
+
+    :param file: where they are written, whatever its encoding; it is flushed.
+    :param soon: calls a function soon: when the reactor has dealt with all the connections that had something to say,
+        for instance. Without it nothing is gathered.
+    """
+
+    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None) -> None:
+        self._put, self._flush = file.write, file.flush
+        self._soon = soon
+        self._waiting: deque[str] = deque()
+
+    def gather(self, line: str) -> None:
+        """Write *line* soon, behind those that were there before it."""
+        self._waiting.append(line)
+        if self._soon is None:
+            self.write_out()
+        elif len(self._waiting) == 1:
+            self._soon(self.write_out)
+
+    def write(self, line: str) -> None:
+        """Write *line* now, and all that wait."""
+        self._waiting.append(line)
+        self.write_out()
+
+    def write_out(self) -> None:
+        """Write all that wait."""
+        lines = []
+        with suppress(IndexError):  # one by one, as a signal handler or another thread may have lines to write, too
+            while True:
+                lines.append(self._waiting.popleft())
+        text = "".join(lines)
+        if text:
+            try:
+                self._put(text)
+            except UnicodeEncodeError:
+                self._put(text.encode("ascii", "backslashreplace").decode("ascii"))
+            self._flush()
 
 
 @implementer(ILogObserver)
@@ -37,11 +86,13 @@ class TextObserver:
 
     The level stands behind the namespace, unless it is ``info``.
 
-    :param file: where to write; each event is flushed.
+    :param file: where to write; it is flushed.
+    :param soon: calls a function soon; see `Lines`.
     """
 
-    def __init__(self, file: TextIO | BaseLogFile) -> None:
-        self._write = _writer(file)
+    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None) -> None:
+        lines = Lines(file, soon)
+        self._write, self._gather = lines.write, lines.gather
         self._second = -1
         self._stamp = ""
 
@@ -49,7 +100,7 @@ class TextObserver:
         """Write *event*, unless it says nothing."""
         ours = event.get("log_render")
         if ours is not None:  # of `twistsmtp.events`: its fields are printable
-            self._write(f"{self._time(event)} [{event['log_namespace']}] {ours(event)}\n")
+            self._gather(f"{self._time(event)} [{event['log_namespace']}] {ours(event)}\n")
             return
         text = _text(event)
         if "log_failure" in event:
@@ -77,11 +128,12 @@ class JSONObserver:
     An object has ``time`` (ISO 8601, UTC), ``level``, ``namespace``, ``message`` (the text for people), the
     event's own fields by name, and ``traceback`` where there is one. What JSON has no form for is described.
 
-    :param file: where to write; each event is flushed.
+    :param file: where to write; it is flushed.
+    :param soon: calls a function soon; see `Lines`.
     """
 
-    def __init__(self, file: TextIO | BaseLogFile) -> None:
-        self._write = _writer(file)
+    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None) -> None:
+        self._lines = Lines(file, soon)
 
     def __call__(self, event: LogEvent) -> None:
         """Write *event*, unless it says nothing."""
@@ -100,11 +152,12 @@ class JSONObserver:
             entry["traceback"] = _traceback(failure)
         names = [key for key in event if not key.startswith("log_") and key not in _OWN_KEYS]
         entry |= {name: event[name] for name in names}
-        self._write(_json(entry) + "\n")
+        put = self._lines.gather if "log_render" in event else self._lines.write
+        put(_json(entry) + "\n")
 
 
 #: The observers by the names that ``--log-format`` has for them.
-OBSERVERS: dict[str, Callable[[TextIO | BaseLogFile], ILogObserver]] = {
+OBSERVERS: dict[str, Callable[[TextIO | BaseLogFile, Soon | None], ILogObserver]] = {
     "text": TextObserver,
     "json": JSONObserver,
 }
@@ -132,7 +185,14 @@ def twistd_observer(parent: Mapping[str, Any], log_format: str) -> ILogObserver 
     if logs_by_itself(parent) or (daemon and path == "-"):  # the latter it refuses
         return None
     make = OBSERVERS[log_format]
-    return make(sys.stdout) if path == "-" else make(_rotating(path))
+    return make(sys.stdout if path == "-" else _rotating(path), _next_turn)
+
+
+def _next_turn(function: Callable[[], object]) -> None:
+    """Have the reactor call *function* when it has dealt with all that it has now."""
+    from twisted.internet import reactor
+
+    cast(IReactorTime, reactor).callLater(0, function)
 
 
 def _rotating(path: str) -> LogFile:
@@ -192,17 +252,3 @@ def _json(entry: dict[str, Any]) -> str:
     except (TypeError, ValueError, RecursionError):
         plain = (str, int, type(None))
         return _encode({key: each if isinstance(each, plain) else safe_repr(each) for key, each in entry.items()})
-
-
-def _writer(file: TextIO | BaseLogFile) -> Callable[[str], None]:
-    """A function that writes text to *file*, whatever its encoding, and flushes."""
-    write, flush = file.write, file.flush
-
-    def write_line(text: str) -> None:
-        try:
-            write(text)
-        except UnicodeEncodeError:
-            write(text.encode("ascii", "backslashreplace").decode("ascii"))
-        flush()
-
-    return write_line

@@ -3,7 +3,7 @@
 `TextFile` serves what a file has to whoever asks for it::
 
     file = TextFile("/etc/twistsmtp/senders", parse, seconds=reactor.seconds)
-    content = await file.current()
+    then(file.current(), use)  # at once, but when it has to be read again
 
 The file is looked at when somebody asks, not more often than every so many seconds. So there is no timer that somebody
 would have to stop, and a server to whom nobody talks does not look. Reading and parsing take a thread, as a file may
@@ -20,7 +20,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistsmtp.later import Later
 from twistsmtp.wire.text import printable
 
 __all__ = ["BadLines", "TextFile", "parse_lines"]
@@ -68,8 +67,8 @@ def parse_lines(octets: bytes, parse: Callable[[str], object]) -> None:
         raise BadLines(problems)
 
 
-#: What is another when a file is another: times of its last change in nanoseconds, device, inode, octets.
-_Stamp = tuple[int, int, int, int, int]
+#: What is another when a file is another: times of its last change in nanoseconds, inode, octets.
+_Stamp = tuple[int, int, int, int]
 
 
 class TextFile(Generic[T]):
@@ -114,7 +113,7 @@ class TextFile(Generic[T]):
         #: for which hundreds wait, Python's stack would end.
         self._waiting: list[Deferred[None]] = []
 
-    def current(self) -> Later[T]:
+    def current(self) -> T | Deferred[T]:
         """What the file has: at once, unless it has changed since it was read."""
         if self._is_due():
             self._look()
@@ -180,4 +179,4 @@ def _stamp_of(path: str) -> _Stamp | None:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino, status.st_size
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size

@@ -34,7 +34,7 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     """
     recipients = envelope.recipients
     # RFC 5321 section 4.4: "for" names one recipient at the most, and none of several, who may not know each other.
-    to = f"\tfor <{recipients[0]}>" if len(recipients) == 1 else "\t"
+    to = f"\tfor <{recipients[0].mailbox}>" if len(recipients) == 1 else "\t"
     protocol = _protocol(session, envelope.reverse_path)
     stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
     return f"{stamp}{to}; {date_time(int(now))}\r\n".encode()

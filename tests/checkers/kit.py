@@ -162,10 +162,9 @@ class Log:
 class Scripted(Resource):
     """A page whose answer is a function's."""
 
-    isLeaf = True
-
     def __init__(self, answer: Callable[[Request], Any]) -> None:
         super().__init__()
+        self.isLeaf = True
         self._answer = answer
         self.requests: list[Request] = []
 

@@ -95,7 +95,7 @@ class MapTests(SynchronousTestCase):
         self.may_not(map, "guest", "bob@mx.test", "ada@mx.test")
 
     def test_a_plus_in_front_is_no_detail(self) -> None:
-        map = senders("@mx.test root", "+@mx.test ada", "+x@mx.test bob")
+        map = senders("@mx.test root", "+@mx.test ada", "+x@mx.test bob", '""@mx.test carl')
         self.may(map, "root", "+y@mx.test")
         self.may(map, "ada", "+@mx.test")
         self.may(map, "bob", "+x@mx.test")

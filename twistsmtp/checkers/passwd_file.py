@@ -83,7 +83,7 @@ class PasswdFile:
         return cls(path, scram=cast(Scram, scram))
 
     @property
-    def credentialInterfaces(self) -> tuple[InterfaceClass, ...]:  # noqa: N802  # twisted.cred's name
+    def credentialInterfaces(self) -> tuple[InterfaceClass, ...]:
         """Passwords, and SCRAM where it is to be offered as the file is now."""
         return (IUsernamePassword, IScramProof) if self.scram_digests else (IUsernamePassword,)
 

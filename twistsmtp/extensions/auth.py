@@ -34,7 +34,7 @@ def _run(session: Session, value: tuple[str, str | None]) -> Later[Outcome]:
     mechanism = next((each for each in offered(session) if each.name == name), None)
     if mechanism is None:
         raise Refusal(replies.mechanism_unknown)
-    if security.failures.count(session.network, session.seconds()) >= limits.auth_failures_per_client:
+    if round(security.failures.count(session.network, session.seconds())) >= limits.auth_failures_per_client:
         return Close(replies.too_many_auth_failures)
     try:
         octets = decode("" if initial == "=" else initial) if initial is not None else None
@@ -49,10 +49,11 @@ def _parse_mailbox(session: Session, value: str | None) -> Mailbox | None:
     if value == "<>":
         return None
     try:
-        text = decode_xtext_octets(value).decode()
+        return parse_mailbox(decode_xtext_octets(value).decode(), session.limits.path)
     except UnicodeDecodeError:
         raise GrammarError("AUTH", 501, "5.5.4", "AUTH is a mailbox in UTF-8") from None
-    return parse_mailbox(text, session.limits.path)
+    except GrammarError as error:  # 553 would be about the reverse-path
+        raise GrammarError("AUTH", 501, "5.5.4", error.text) from None
 
 
 #: ``reverse_path.get(AUTH)``: who first submitted the message, as the client has it; ``None`` where it does not say

@@ -9,6 +9,8 @@ __all__ = ["extension"]
 
 
 def _run(session: Session, _: None) -> Outcome:
+    if session.helo is None:
+        raise Refusal(session.replies.hello_first)
     if session.tls is not None:
         raise Refusal(session.replies.tls_active)
     if session.security.tls is None:

@@ -38,7 +38,7 @@ from twistsmtp.sasl.prep import saslprep
 from twistsmtp.session import ReversePath, Session
 from twistsmtp.textfile import TextFile, parse_lines
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Refusal
 from twistsmtp.wire.text import printable
 
 __all__ = ["SenderLogins", "SenderMap", "parse_sender_map"]
@@ -51,9 +51,6 @@ _ALL = "*"
 _DETAIL = "+"
 #: Characters of a user's name in the log.
 _SHOWN = 100
-
-_LOGIN_NEEDED = Reply(553, "5.7.1", "This sender address is for its owner: authenticate first")
-_NOT_OWNED = Reply(553, "5.7.1", "This sender address is not one of yours")
 
 #: A local part that is quoted may have blanks in it.
 _SENDER = r'(?P<sender>"(?:[^"\\]|\\.)*+"\S*|\S++)'
@@ -189,7 +186,7 @@ def _check(session: Session, mailbox: Mailbox, senders: SenderMap) -> None:
     user = user_of(session)
     if user is None:
         if senders.is_owned(mailbox):
-            raise Refusal(_LOGIN_NEEDED)
+            raise Refusal(session.replies.sender_login_needed)
     elif not senders.allows(user, mailbox):
         _log.info(
             "{id} client={client} user={user} may not send as {sender}",
@@ -198,4 +195,4 @@ def _check(session: Session, mailbox: Mailbox, senders: SenderMap) -> None:
             user=printable(user[:_SHOWN]),
             sender=printable(str(mailbox)),
         )
-        raise Refusal(_NOT_OWNED)
+        raise Refusal(session.replies.sender_not_owned)

@@ -1,11 +1,9 @@
 """Who a client is, as far as that is worth something."""
 
+from twistsmtp.sasl.anonymous import ANONYMOUS
 from twistsmtp.session import Session
 
 __all__ = ["ANONYMOUS", "user_of"]
-
-#: The identity of those whom SASL ANONYMOUS let in (RFC 4505): anybody has it who asks.
-ANONYMOUS = "anonymous"
 
 
 def user_of(session: Session) -> str | None:

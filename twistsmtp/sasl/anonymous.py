@@ -7,7 +7,10 @@ from twisted.cred.credentials import Anonymous, IAnonymous
 from twistsmtp.sasl.api import Context, Exchange, Malformed, Mechanism, ask, log_in
 from twistsmtp.sasl.prep import traceprep, utf8
 
-__all__ = ["MECHANISM", "TracedAnonymous"]
+__all__ = ["ANONYMOUS", "MECHANISM", "TracedAnonymous"]
+
+#: The identity of those who come in by this: anybody has it who asks.
+ANONYMOUS = "anonymous"
 
 #: Characters of trace information (RFC 4505 section 2: ``1*255TCHAR``).
 _LIMIT = 255
@@ -34,7 +37,7 @@ def _trace(octets: bytes) -> str:
 
 def _anonymous(context: Context) -> Exchange:
     trace = _trace((yield from ask()))
-    yield from log_in(TracedAnonymous(trace), "anonymous")
+    yield from log_in(TracedAnonymous(trace), ANONYMOUS)
 
 
 MECHANISM = Mechanism(name="ANONYMOUS", start=_anonymous, interface=IAnonymous)

@@ -38,7 +38,7 @@ class TLSTransport(TLSMemoryBIOProtocol):
 
     def makeConnection(self, transport: Any) -> None:
         """Twisted's word that there is a connection beneath."""
-        super().makeConnection(_Beneath(transport))
+        TLSMemoryBIOProtocol.makeConnection(self, _Beneath(transport))
 
 
 class TLSFactory(TLSMemoryBIOFactory):

@@ -29,6 +29,8 @@ __all__ = ["VERBS", "MessageIntake"]
 #: Octets, past twice the greatest message, that are read of one that is refused before the connection ends.
 PATIENCE = 1024 * 1024 * 1024
 
+_MESSAGE = Phase.MESSAGE
+
 
 class MessageIntake:
     """The octets of one message, behind 354: an `Intake`."""
@@ -98,7 +100,7 @@ class MessageIntake:
         if self._refusal is not None:
             return self._ended(self._refusal)
         try:
-            asked = self._session.ask(Phase.MESSAGE, self._envelope)
+            asked = self._session.ask(_MESSAGE, self._envelope)
             answer = self._commit(None) if asked is None else then(asked, self._commit)
             if answer is not None and is_later(answer):
                 driven = drive(answer)
@@ -151,8 +153,9 @@ class MessageIntake:
         reply = reply or self._session.replies.local_error
         if self._session.over:
             return reply  # the client is gone, and with it the whole transaction
-        self._session.counts.message(accepted=reply.positive)
-        message_ended(self._session, self._transaction, "accepted" if reply.code < 300 else printable(str(reply)))
+        accepted = reply.code < 300
+        self._session.counts.message(accepted=accepted)
+        message_ended(self._session, self._transaction, "accepted" if accepted else printable(str(reply)))
         self._session.finish()
         return reply
 

@@ -1,22 +1,29 @@
 """MAIL (RFC 5321 section 4.1.1.2)."""
 
+from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.delivery.api import DeliveryTransaction
-from twistsmtp.later import Later, then
+from twistsmtp.later import Later, is_later, then
 from twistsmtp.session import Phase, ReversePath, Session, Stage
 from twistsmtp.verb import Close, Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import parse_reverse_path
+from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_reverse_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
+@lru_cache(REMEMBERED)
+def _bare(mailbox: Mailbox | None) -> ReversePath:
+    """The path of *mailbox*, without parameters."""
+    return ReversePath(mailbox=mailbox)
+
+
 def _parse(session: Session, argument: str) -> ReversePath:
     mailbox, rest = parse_reverse_path(argument, session.limits.path)
     if not rest:
-        path = ReversePath(mailbox=mailbox)
+        path = _bare(mailbox)
     else:
         known = session.dialect.mail_parameters if session.esmtp else {}
         options, values = read_parameters(session, "MAIL", rest, known)
@@ -31,13 +38,17 @@ def _run(session: Session, reverse_path: ReversePath) -> Later[Outcome]:
     if session.counts.transactions >= session.limits.messages:
         return Close(session.replies.too_many_messages)
 
-    def begun(delivery: DeliveryTransaction) -> Outcome:
-        session.begin(reverse_path, delivery)
-        if session.over:  # the client is gone, and the delivery had begun all the same
-            session.reset()
-        return session.replies.sender_ok
+    answer = session.delivery.begin(session, reverse_path)
+    if is_later(answer):
+        return then(answer, partial(_begun, session, reverse_path))
+    return _begun(session, reverse_path, answer)
 
-    return then(session.delivery.begin(session, reverse_path), begun)
+
+def _begun(session: Session, reverse_path: ReversePath, delivery: DeliveryTransaction) -> Outcome:
+    session.begin(reverse_path, delivery)
+    if session.over:  # the client is gone, and the delivery had begun all the same
+        session.reset()
+    return session.replies.sender_ok
 
 
 VERBS: tuple[Verb[Any], ...] = (

@@ -1,16 +1,22 @@
 """RCPT (RFC 5321 section 4.1.1.3)."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.later import Later, then
 from twistsmtp.session import Phase, Recipient, Session, Stage
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import parse_forward_path
+from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_forward_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
+
+
+@lru_cache(REMEMBERED)
+def _bare(mailbox: Mailbox) -> Recipient:
+    """The recipient of *mailbox*, without parameters."""
+    return Recipient(mailbox=mailbox)
 
 
 def _parse(session: Session, argument: str) -> Recipient:
@@ -18,7 +24,7 @@ def _parse(session: Session, argument: str) -> Recipient:
     if not (argument.isascii() or mailbox.is_ascii or session.current.reverse_path.internationalized):
         raise Refusal(session.replies.smtputf8_needed)
     if not rest:
-        return Recipient(mailbox=mailbox)
+        return _bare(mailbox)
     known = session.dialect.rcpt_parameters if session.esmtp else {}
     options, values = read_parameters(session, "RCPT", rest, known)
     return Recipient(mailbox=mailbox, options=options, parameters=values)

@@ -38,6 +38,10 @@ class BareNewline(Enum):
     ACCEPT = "accept"
 
 
+# An enumeration takes longer to look its member up than to make all else that a decoder begins with.
+_ACCEPT = BareNewline.ACCEPT
+
+
 def _held_back(octets: bytes) -> int:
     """How many octets at the end may be the beginning of CRLF.CRLF."""
     if octets[-1:] not in (b"\r", b"\n", b"."):
@@ -65,7 +69,7 @@ class DotStream:
 
     def __init__(self, bare_newlines: BareNewline = BareNewline.REFUSE, line_limit: int = 1 << 20) -> None:
         self._bare_newlines = bare_newlines
-        self._searching = bare_newlines is not BareNewline.ACCEPT
+        self._searching = bare_newlines is not _ACCEPT
         self._line_limit = line_limit
         #: Octets of the line that is not ended yet.
         self._line_octets = 0

@@ -11,6 +11,7 @@ reads the text piece by piece and so knows which production fails.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from twistsmtp.wire.abnf import (
@@ -124,10 +125,14 @@ _FORWARD = _Side(
 # Forward-path = Path
 # Path         = "<" [ A-d-l ":" ] Mailbox ">"
 # Without A-d-l, of Mailbox only Dot-string "@" Domain, and all ASCII; with the blank that many clients put before it.
-_COMMON_PATH = rf"<(({ASCII_DOT_STRING})@({ASCII_DOMAIN}))>{BLANKS_OR_END.pattern}"
-_COMMON_REVERSE_PATH = re.compile(rf"[Ff][Rr][Oo][Mm]: ?+{_COMMON_PATH}")
-_COMMON_FORWARD_PATH = re.compile(rf"[Tt][Oo]: ?+{_COMMON_PATH}")
+# What stands before the ">", that is: a mailbox of this kind has none.
+_COMMON_PATH = rf" ?+<(({ASCII_DOT_STRING})@({ASCII_DOMAIN}))"
+_COMMON_REVERSE_PATH = re.compile(rf"[Ff][Rr][Oo][Mm]:{_COMMON_PATH}")
+_COMMON_FORWARD_PATH = re.compile(rf"[Tt][Oo]:{_COMMON_PATH}")
 _NULL_REVERSE_PATH = re.compile(rf"{_REVERSE.keyword.pattern}<>{BLANKS_OR_END.pattern}")
+
+#: Paths of each kind whose mailboxes are kept: most of the mail of a server is from and to the same few.
+REMEMBERED = 1024
 
 
 def parse_reverse_path(argument: str, limits: PathLimits = DEFAULT_LIMITS) -> tuple[Mailbox | None, str]:
@@ -137,10 +142,10 @@ def parse_reverse_path(argument: str, limits: PathLimits = DEFAULT_LIMITS) -> tu
 
     :raises GrammarError: 501 or 553: the path is none, or longer than *limits* has it.
     """
-    match = _COMMON_REVERSE_PATH.match(argument)
-    if match is not None and (match.end() <= limits.safe or _within(limits, match)):
-        text, local, domain = match.groups()
-        return Mailbox(local, domain, text), argument[match.end() :]
+    path, end, rest = argument.partition(">")
+    mailbox = _common_sender(path) if end and rest[:1] in _BLANK_OR_END else None
+    if mailbox is not None and (len(path) <= limits.safe or _within(limits, mailbox)):
+        return mailbox, rest.lstrip(" \t")
     match = _NULL_REVERSE_PATH.match(argument)
     if match is not None:
         return None, argument[match.end() :]
@@ -154,15 +159,35 @@ def parse_forward_path(argument: str, limits: PathLimits = DEFAULT_LIMITS) -> tu
 
     :raises GrammarError: 501 or 553: the path is none, or longer than *limits* has it.
     """
-    match = _COMMON_FORWARD_PATH.match(argument)
-    if match is not None and (match.end() <= limits.safe or _within(limits, match)):
-        text, local, domain = match.groups()
-        return Mailbox(local, domain, text), argument[match.end() :]
+    path, end, rest = argument.partition(">")
+    mailbox = _common_recipient(path) if end and rest[:1] in _BLANK_OR_END else None
+    if mailbox is not None and (len(path) <= limits.safe or _within(limits, mailbox)):
+        return mailbox, rest.lstrip(" \t")
     return _parse_path(argument, _FORWARD, limits)
 
 
-def _within(limits: PathLimits, match: re.Match[str]) -> bool:
-    local, domain = len(match[2]), len(match[3])
+_BLANK_OR_END = ("", " ", "\t")
+
+
+@lru_cache(REMEMBERED)
+def _common_sender(path: str) -> Mailbox | None:
+    return _common_mailbox(_COMMON_REVERSE_PATH.fullmatch(path))
+
+
+@lru_cache(REMEMBERED)
+def _common_recipient(path: str) -> Mailbox | None:
+    return _common_mailbox(_COMMON_FORWARD_PATH.fullmatch(path))
+
+
+def _common_mailbox(match: re.Match[str] | None) -> Mailbox | None:
+    if match is None:
+        return None
+    text, local, domain = match.groups()
+    return Mailbox(local, domain, text)
+
+
+def _within(limits: PathLimits, mailbox: Mailbox) -> bool:
+    local, domain = len(mailbox.local), len(mailbox.domain)
     # A domain no longer than a label may be has no label that is too long; the long way looks at each.
     return (
         domain <= LABEL_LIMIT

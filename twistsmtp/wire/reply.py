@@ -22,17 +22,31 @@ __all__ = ["Catalogue", "Refusal", "Reply"]
 LINE_LIMIT = 512
 
 
+@lru_cache(maxsize=256)
+def _prefixes(code: int, enhanced: str) -> tuple[str, str]:
+    """What the last line of a reply begins with, and what the others do. RFC 2034 section 4: the enhanced code stands
+    on every line of a multi-line reply.
+
+    :raises ValueError: the code is out of range, or the enhanced code is of another class.
+    """
+    if not 200 <= code <= 599:
+        raise ValueError(f"a reply code is 200 to 599, not {code}")
+    if enhanced and ord(enhanced[0]) - ord("0") != code // 100:
+        raise ValueError(f"enhanced code {enhanced} is not of the class of {code}")
+    return (f"{code} {enhanced} ", f"{code}-{enhanced} ") if enhanced else (f"{code} ", f"{code}-")
+
+
 def _encode(code: int, enhanced: str, text: str) -> bytes:
-    """The octets of a reply. RFC 2034 section 4: the enhanced code stands on every line of a multi-line reply."""
-    prefix = f"{enhanced} " if enhanced else ""
-    room = LINE_LIMIT - len(prefix) - len("250-\r\n")
-    if text.isprintable() and text.isascii() and len(text) <= room:  # nearly all replies: one plain line
-        return f"{code} {prefix}{text}\r\n".encode("ascii")
+    """The octets of a reply."""
+    prefix, continuing = _prefixes(code, enhanced)
+    room = LINE_LIMIT - len(prefix) - len("\r\n")
+    if len(text) <= room and text.isascii() and text.isprintable():  # nearly all replies: one plain line
+        return f"{prefix}{text}\r\n".encode("ascii")
     if code == 334:  # RFC 4954 section 4: a challenge may be longer
         room = 12288 - len("334 \r\n")
     *continued, last = (printable(line, room) for line in text.split("\n"))
-    lines = [f"{code}-{prefix}{line}\r\n" for line in continued]
-    lines.append(f"{code} {prefix}{last}\r\n")
+    lines = [f"{continuing}{line}\r\n" for line in continued]
+    lines.append(f"{prefix}{last}\r\n")
     return "".join(lines).encode("ascii")
 
 
@@ -60,10 +74,6 @@ class Reply:
     octets: bytes = field(init=False, repr=False, compare=False)
 
     def __init__(self, code: int, enhanced: str, text: str) -> None:
-        if not 200 <= code <= 599:
-            raise ValueError(f"a reply code is 200 to 599, not {code}")
-        if enhanced and ord(enhanced[0]) - ord("0") != code // 100:
-            raise ValueError(f"enhanced code {enhanced} is not of the class of {code}")
         _set_code(self, code)
         _set_enhanced(self, enhanced)
         _set_text(self, text)
@@ -178,6 +188,8 @@ class Catalogue:
 
     # Refusals of a mailbox
     relay_denied: Reply = Reply(550, "5.7.1", "Relaying denied: mail for this domain is not taken here")
+    sender_login_needed: Reply = Reply(553, "5.7.1", "This sender address is for its owner: authenticate first")
+    sender_not_owned: Reply = Reply(553, "5.7.1", "This sender address is not one of yours")
     mailbox_unknown: Reply = Reply(550, "5.1.1", "No such mailbox here")
 
     # Refusals of a message

@@ -13,6 +13,7 @@ def printable(text: str, limit: int = 1000) -> str:
     terminal's escape sequence reach the operator's screen.
     """
     cut = len(text) > limit
-    if not (text.isascii() and text.isprintable()):
-        text = text[:limit].translate(_ESCAPES).encode("ascii", "backslashreplace").decode("ascii")
+    if text.isascii() and text.isprintable():
+        return text[: limit - 3] + "..." if cut else text
+    text = text[:limit].translate(_ESCAPES).encode("ascii", "backslashreplace").decode("ascii")
     return text[: limit - 3] + "..." if cut or len(text) > limit else text
