@@ -264,7 +264,7 @@ def read_until(client: socket.socket, end: bytes) -> bytes:
 def slow_reader(address: Any) -> Iterator[socket.socket]:
     """A connection to a server that has greeted, with little room for what is not read."""
     with closing(connect(address)) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         read_until(client, b"\r\n")
         yield client
 

@@ -1,92 +1,39 @@
 """Where mechanisms meet the portal: whose avatar a client gets and for how long, and what failing costs."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable
-from io import StringIO
 from typing import Any
 
 from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.internet.address import IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import LogEvent, capturedLogs, formatEvent
+from twisted.logger import formatEvent
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.authentication import (
     PASSWORD,
     TOKEN,
     USER,
     WRONG,
-    Anybody,
     Bearers,
     Digests,
     Passwords,
     Realm,
     Scrams,
-    authenticate,
     encoded,
     plain,
     responder,
     secured,
 )
+from tests.credkit import ID, NO, NOT_RIGHT, RIGHT, TOO_MANY, AuthPolicy, CredTestCase, Oops, challenge_of
 from tests.delivery.twistedmail import RecordingDelivery, RecordingFactory
-from tests.scripted import AT_ONCE, LATER, Answer, How, Script, ScriptedDelivery, ScriptedPolicy
-from tests.support import Client, Server, logged
-from twistsmtp.cred import AVATARS, Authentication, offered
+from tests.scripted import AT_ONCE, LATER, Answer, How, Script, ScriptedDelivery
+from tests.support import Client, logged
+from twistsmtp.cred import AVATARS, offered
 from twistsmtp.delivery.api import IDelivery
 from twistsmtp.limits import Limits
-from twistsmtp.log import JSONObserver, TextObserver
-from twistsmtp.policy.api import Policy
-from twistsmtp.sasl import MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Context, Exchange, Mechanism, ask
 from twistsmtp.sasl.credentials import IBearerToken
 from twistsmtp.security import Failures
-from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
-
-RIGHT, NOT_RIGHT, TOO_MANY = "235 2.7.0", "535 5.7.8", "421 4.7.0"
-ID = USER.encode()
-NO = Refusal(Reply(550, "5.7.1", "Not today"))
-
-
-class Oops(Exception):
-    """What nobody meant to raise."""
-
-
-class AuthPolicy(Policy):
-    """Asked about identities only, in the step ``policy_auth``."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.identities: list[str] = []
-
-    def auth(self, session: Session, identity: str) -> Any:
-        self.identities.append(identity)
-        return self.script.play("policy_auth", lambda: None)
-
-
-def _challenge(reply: str) -> bytes:
-    return b64decode(reply[4:], validate=True)
-
-
-class CredTestCase(SynchronousTestCase):
-    def connect(self, server: Server, peer: Any = "192.0.2.1") -> Client:
-        return server.connect(peer).hello()
-
-    def guess(self, client: Client, message: str = plain(WRONG)) -> tuple[float, list[str]]:
-        """Try a wrong password.
-
-        :returns: the seconds that it took to be told so, in steps of 1/8, and the replies.
-        """
-        clock = client.server.clock
-        since = clock.seconds()
-        replies = client.codes(f"AUTH PLAIN {message}")
-        while not replies and clock.seconds() < since + 60:
-            clock.advance(0.125)
-            replies = client.codes()
-        return clock.seconds() - since, replies
-
 
 # --- what failing costs --------------------------------------------------------------------------------------
 
@@ -299,7 +246,7 @@ class AvatarTests(CredTestCase):
                 respond = responder("SCRAM-SHA-256", PASSWORD)
                 replies = client.say("AUTH SCRAM-SHA-256")
                 for _ in range(3):
-                    replies = client.say(encoded(respond(_challenge(replies[-1]))))
+                    replies = client.say(encoded(respond(challenge_of(replies[-1]))))
                     script.release_all()
                     replies += client.say()
                 self.assertEqual(replies[-1][:9], RIGHT, (how, step))
@@ -416,265 +363,6 @@ class PolicyTests(CredTestCase):
         self.assertEqual((client.closed, realm.left), (True, [ID]))
 
 
-# --- how it ends ---------------------------------------------------------------------------------------------
-
-
-class EndTests(CredTestCase):
-    """`log_out` is called once for each avatar that was given."""
-
-    def assert_over(self, client: Client, realm: Realm, given: int = 1) -> None:
-        self.assertEqual((realm.given, realm.left), ([ID] * given, [ID] * given))
-        self.assertTrue(client.closed)
-        self.assertEqual(self.flushLoggedErrors(), [])
-        client.server.clock.advance(30)
-        self.assertEqual(client.server.clock.getDelayedCalls(), [])
-        self.assertEqual(realm.left, [ID] * given)
-
-    def test_quit_or_a_lost_connection_or_the_server(self) -> None:
-        for end in (
-            lambda client: client.say("QUIT"),
-            lambda client: client.vanish(),
-            lambda client: client.finish_sending(),
-            lambda client: client.server.factory.shutdown(),
-            lambda client: client.server.clock.pump([10] * 40),
-        ):
-            realm = Realm()
-            client = self.connect(secured(realm=realm))
-            client.say(f"AUTH PLAIN {plain()}")
-            self.assertEqual((realm.given, realm.left), ([ID], []))
-            end(client)
-            self.assert_over(client, realm)
-
-    def test_with_a_transaction_open(self) -> None:
-        realm = Realm()
-        client = self.connect(secured(realm=realm))
-        client.say(f"AUTH PLAIN {plain()}", "MAIL FROM:<>", "RCPT TO:<b@mx.test>", "DATA", "text")
-        client.vanish()
-        delivery: Any = realm.delivery
-        self.assertEqual(delivery.transactions[0].aborts, 1)
-        self.assert_over(client, realm)
-
-    def test_gone_while_something_is_pending(self) -> None:
-        for how in LATER:
-            for step, given in (("check", 0), ("realm", 0), ("policy_auth", 1)):
-                script = Script(**{step: Answer(how)})
-                realm = Realm(script)
-                server = secured(Passwords(script), realm=realm, policies=[AuthPolicy(script)])
-                client = self.connect(server)
-                client.say(f"AUTH PLAIN {plain()}")
-                self.assertEqual([name for name, _ in script.waiting], [step])
-                client.vanish()
-                self.assertEqual(script.waiting, [], "it is cancelled")
-                self.assert_over(client, realm, given)
-
-    def test_gone_while_keys_are_looked_up(self) -> None:
-        for how in LATER:
-            script = Script(keys=Answer(how))
-            realm = Realm()
-            client = self.connect(secured(Scrams(script), realm=realm))
-            client.say("AUTH SCRAM-SHA-1", encoded(responder("SCRAM-SHA-1", PASSWORD)(b"")))
-            self.assertEqual(len(script.waiting), 1)
-            client.vanish()
-            self.assertEqual(script.waiting, [])
-            self.assert_over(client, realm, 0)
-
-    def test_gone_while_a_challenge_waits_for_its_response(self) -> None:
-        for lines in (["AUTH PLAIN"], ["AUTH LOGIN", encoded(USER)], ["AUTH CRAM-MD5"], ["AUTH SCRAM-SHA-1"]):
-            realm = Realm()
-            client = self.connect(secured(Passwords(), Digests(), Scrams(), realm=realm))
-            client.say(*lines)
-            client.vanish()
-            self.assert_over(client, realm, 0)
-
-    def test_gone_or_otherwise_while_the_last_challenge_waits(self) -> None:
-        # SCRAM shows that the server knows the keys, too, when the avatar is there already.
-        for end, reply in (
-            (lambda client: client.vanish(), None),
-            (lambda client: client.say("*"), "501 5.7.0"),
-            (lambda client: client.say("!"), "501 5.5.2"),
-            (lambda client: client.say("AAAA"), "501 5.5.2"),
-            (lambda client: client.say("A" * 13_000), "500 5.5.6"),
-            (lambda client: client.server.factory.shutdown(), None),
-            (lambda client: client.server.clock.pump([10] * 40), None),
-        ):
-            realm = Realm()
-            client = self.connect(secured(Scrams(), realm=realm))
-            respond = responder("SCRAM-SHA-256", PASSWORD)
-            replies = client.say("AUTH SCRAM-SHA-256")
-            for _ in range(2):
-                replies = client.say(encoded(respond(_challenge(replies[-1]))))
-            self.assertEqual((replies[-1][:6], realm.given, realm.left), ("334 dj", [ID], []))
-            end(client)
-            self.assertEqual(realm.left, [ID], reply)
-            self.assertIsNone(client.session.identity)
-            if reply is not None:
-                client.say("QUIT")
-            self.assert_over(client, realm)
-
-    def test_gone_while_it_is_to_learn_that_it_failed(self) -> None:
-        realm = Realm()
-        client = self.connect(secured(realm=realm))
-        client.say(f"AUTH PLAIN {plain(WRONG)}")
-        client.vanish()
-        self.assert_over(client, realm, 0)
-
-    def test_an_answer_that_takes_too_long(self) -> None:
-        for step in ("check", "realm"):
-            script = Script(**{step: Answer(How.DEFERRED)})
-            realm = Realm(script)
-            client = self.connect(secured(Passwords(script), realm=realm, limits=Limits(answer_time=60)))
-            client.say(f"AUTH PLAIN {plain()}")
-            client.server.clock.pump([10] * 8)
-            self.assertEqual((client.codes(), script.waiting, realm.given), (["454 4.7.0"], [], []))
-            self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
-
-    def test_an_avatar_that_comes_in_spite_of_being_cancelled(self) -> None:
-        """By a Deferred that is none the less fired, or by a coroutine that goes on."""
-
-        class Stubborn(Realm):
-            coroutine = False
-
-            def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803
-                if not self.coroutine:
-                    return Deferred(lambda waiting: waiting.callback(self._give(avatarId)))
-
-                async def give() -> Any:
-                    try:
-                        await Deferred()
-                    except CancelledError:
-                        return self._give(avatarId)
-
-                return Deferred.fromCoroutine(give())
-
-        for coroutine in (False, True):
-            realm = Stubborn()
-            realm.coroutine = coroutine
-            client = self.connect(secured(realm=realm))
-            client.say(f"AUTH PLAIN {plain()}")
-            client.vanish()
-            self.assert_over(client, realm)
-
-    def test_logging_out_fails(self) -> None:
-        realm = Realm()
-        realm.error = Oops()
-        client = self.connect(secured(realm=realm))
-        client.say(f"AUTH PLAIN {plain()}")
-        self.assertEqual(client.codes("QUIT"), ["221 2.0.0"])
-        self.assertEqual((client.closed, realm.left), (True, [ID]))
-        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
-
-    def test_logging_out_fails_where_another_is_refused(self) -> None:
-        # A realm's trouble is not to make guessing cheap.
-        realm = Realm()
-        realm.error = Oops()
-        client = self.connect(secured(realm=realm))
-        self.assertEqual(self.guess(client, plain(identity="ann")), (1, [NOT_RIGHT]))
-        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
-
-
-class VisitorTests(CredTestCase):
-    """The avatar of those who have not authenticated."""
-
-    def server(self, visitors: object, script: Script | None = None, **settings: Any) -> tuple[Server, Realm]:
-        realm = Realm(script, visitors)
-        return secured(Passwords(), Anybody(), realm=realm, **settings), realm
-
-    def test_it_takes_their_mail(self) -> None:
-        visitors = ScriptedDelivery()
-        server, realm = self.server(visitors)
-        client = server.connect()
-        self.assertEqual((client.codes(), realm.given), (["220"], [()]))
-        self.assertEqual((client.session.delivery, client.session.identity), (visitors, None))
-        client.hello().message(b"text\r\n")
-        self.assertEqual((visitors.bodies, server.delivery.transactions), ([b"text\r\n"], []))
-        self.assertIn(b" with ESMTP id ", visitors.transactions[0].octets)
-
-    def test_a_realm_that_has_none_for_them(self) -> None:
-        server, realm = self.server(None)
-        client = self.connect(server)
-        self.assertEqual((len(realm.asked), realm.given), (1, []))
-        self.assertIs(client.session.delivery, server.delivery)
-        client.say("QUIT")
-        self.assertEqual(realm.left, [])
-
-    def test_a_realm_that_refuses_them(self) -> None:
-        server, realm = self.server(ScriptedDelivery(), Script(realm=Answer(How.DEFERRED, LoginFailed())))
-        client = server.connect()
-        realm.script.release_all()
-        self.assertEqual(client.codes(), ["220"])
-        self.assertIs(client.session.delivery, server.delivery)
-
-    def test_a_portal_that_nobody_may_visit(self) -> None:
-        realm = Realm(visitors=ScriptedDelivery())
-        client = self.connect(secured(realm=realm))
-        self.assertEqual(realm.asked, [])
-        self.assertIs(client.session.delivery, client.server.delivery)
-
-    def test_those_who_authenticate_get_their_own(self) -> None:
-        server, realm = self.server(ScriptedDelivery())
-        client = self.connect(server)
-        client.say(f"AUTH PLAIN {plain()}")
-        self.assertEqual((realm.given, realm.left), ([(), ID], []))
-        self.assertIs(client.session.delivery, realm.delivery)
-        client.say("QUIT")
-        self.assertEqual(sorted(map(str, realm.left)), sorted(map(str, realm.given)))
-
-    def test_it_is_logged_out_once(self) -> None:
-        for end in (lambda client: client.say("QUIT"), lambda client: client.vanish()):
-            server, realm = self.server(ScriptedDelivery())
-            client = self.connect(server)
-            end(client)
-            self.assertEqual((realm.given, realm.left, client.closed), ([()], [()], True))
-
-    def test_a_slow_realm_holds_the_greeting_back(self) -> None:
-        for how in LATER:
-            server, realm = self.server(ScriptedDelivery(), Script(realm=Answer(how)))
-            client = server.connect()
-            self.assertEqual(client.read(), b"")
-            realm.script.release()
-            self.assertEqual(client.codes(), ["220"])
-            self.assertIs(client.session.delivery, realm.visitors)
-
-    def test_gone_before_it_has_answered(self) -> None:
-        for how in LATER:
-            server, realm = self.server(ScriptedDelivery(), Script(realm=Answer(how)))
-            client = server.connect()
-            client.vanish()
-            self.assertEqual((realm.script.waiting, client.wire.writes), ([], []))
-            self.assertEqual((realm.given, realm.left), ([], []))
-            self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_gone_and_it_answers_all_the_same(self) -> None:
-        class Stubborn(Realm):
-            def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803
-                return Deferred(lambda waiting: waiting.callback(self._give(avatarId)))
-
-        realm = Stubborn(visitors=ScriptedDelivery())
-        client = secured(Passwords(), Anybody(), realm=realm).connect()
-        client.vanish()
-        self.assertEqual((realm.given, realm.left, client.wire.writes), ([()], [()], []))
-
-    def test_a_realm_that_fails(self) -> None:
-        for how in (*AT_ONCE, *LATER):
-            server, realm = self.server(ScriptedDelivery(), Script(realm=Answer(how, Oops())))
-            client = server.connect()
-            realm.script.release_all()
-            self.assertEqual((client.codes(), client.closed), (["451 4.3.0"], True))
-            self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
-
-    def test_an_avatar_that_is_no_delivery(self) -> None:
-        server, realm = self.server(object())
-        client = server.connect()
-        self.assertEqual((client.codes(), client.closed), (["451 4.3.0"], True))
-        self.assertEqual(realm.left, [()])
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-
-    def test_a_policy_may_refuse_before_the_realm_is_asked(self) -> None:
-        script = Script(policy_connect=Answer(result=NO))
-        server, realm = self.server(ScriptedDelivery(), policies=[ScriptedPolicy(script)])
-        self.assertEqual((server.connect().codes(), realm.asked), (["550 5.7.1"], []))
-
-
 # --- mechanisms and the log ----------------------------------------------------------------------------------
 
 
@@ -751,110 +439,3 @@ class LogTests(CredTestCase):
                     self.assertTrue(client.closed or client.codes(".", "QUIT"))
                     client.vanish()
                 self.assertEqual({event["identity"] for event in events}, {USER}, namespace)
-
-
-class SecretTests(CredTestCase):
-    """Secrets are in no log, no reply, no text of an object and no traceback."""
-
-    SECRETS = (PASSWORD, WRONG, TOKEN)
-
-    def setUp(self) -> None:
-        #: What was seen anywhere.
-        self.seen: list[str] = []
-
-    def see(self, events: list[LogEvent], *objects: object) -> None:
-        text, json = StringIO(), StringIO()
-        for event in events:
-            TextObserver(text)(event)
-            JSONObserver(json)(event)
-            self.seen.append(formatEvent(event))
-            self.seen += [repr(event), *(repr(value) for value in event.values()), *map(str, event.values())]
-            failure = event.get("log_failure")
-            if isinstance(failure, Failure):
-                for detail in ("default", "brief", "verbose"):
-                    if detail != "verbose" or not failure.captureVars:
-                        self.seen.append(failure.getTraceback(detail=detail))
-                self.seen += [failure.getErrorMessage(), repr(failure), str(failure.value)]
-        self.seen += [text.getvalue(), json.getvalue()]
-        self.seen += [shown(each) for each in objects for shown in (repr, str)]
-
-    def assert_no_secret(self) -> None:
-        everything = "\n".join(self.seen)
-        for secret in self.SECRETS:
-            octets = secret.encode()
-            # In base64 a text looks in three ways, as it begins at one octet of three.
-            forms = [secret, repr(octets)[2:-1], octets.hex()]
-            forms += [b64encode(b"\0" * skip + octets).decode()[4 if skip else 0 : -4] for skip in range(3)]
-            for form in forms:
-                self.assertEqual([seen[:2000] for seen in self.seen if form in seen], [], form)
-        self.assertGreater(len(everything), 1000)
-
-    def talk(
-        self, mechanism: str, secret: str, username: str = USER, script: Script | None = None, **settings: Any
-    ) -> None:
-        checkers = Passwords(script), Digests(script), Bearers(script), Scrams(script), Anybody(script)
-        realm = Realm(script, ScriptedDelivery())
-        objects: list[object] = []
-        init = Authentication.__init__
-
-        def spy(exchange: Any, *arguments: Any) -> None:
-            init(exchange, *arguments)
-            objects.extend((exchange, exchange._machine))
-
-        self.patch(Authentication, "__init__", spy)
-        with capturedLogs() as captured:
-            server = secured(
-                *checkers,
-                realm=realm,
-                mechanisms=load_mechanisms([m for m in MECHANISMS if "PLUS" not in m]),
-                **settings,
-            )
-            client = self.connect(server)
-            replies = authenticate(client, mechanism, secret, username)
-            asked = client.protocol._asked
-            replies += client.say("HELP", "MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>", "DATA", "text", ".")
-            objects += [client.session, client.session.security, client.protocol, asked, server.factory, *replies]
-            objects += [credentials for checker in checkers for credentials in checker.credentials]
-            client.say("AUTH", f"AUTH {mechanism} {encoded(secret)} {encoded(secret)}", "QUIT")
-            client.vanish()
-        self.see(captured, *objects)
-        self.flushLoggedErrors()
-
-    def test_every_mechanism_with_right_and_wrong_secrets(self) -> None:
-        for mechanism in MECHANISMS:
-            if mechanism == "EXTERNAL" or mechanism.endswith("-PLUS"):
-                continue
-            for secret in (TOKEN if "AUTH" in mechanism else PASSWORD, WRONG):
-                for username in (USER, "nobody"):
-                    self.talk(mechanism, secret, username)
-        self.assert_no_secret()
-
-    def test_checkers_and_realms_that_fail(self) -> None:
-        for step in ("check", "realm", "keys", "policy_auth"):
-            for how in (How.PLAIN, How.COROUTINE, How.FIRED):
-                for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "SCRAM-SHA-256"):
-                    # The visitor's avatar is the realm's first answer.
-                    script = Script(**{step: [Answer(), Answer(how, Oops("out of order")), Answer(how, Oops())]})
-                    secret = TOKEN if "AUTH" in mechanism else PASSWORD
-                    self.talk(mechanism, secret, script=script, policies=[AuthPolicy(script)])
-        self.assert_no_secret()
-
-    def test_what_does_not_parse(self) -> None:
-        for line in (
-            f"AUTH PLAIN {encoded(PASSWORD)}",
-            f"AUTH PLAIN {encoded(PASSWORD)}!",
-            f"AUTH PLAIN {PASSWORD}!",
-            f"AUTH LOGIN {encoded(USER)} {encoded(PASSWORD)}",
-            f"AUTH {encoded(PASSWORD)}",
-            f"AUTH PLAIN {plain()}\0",
-            f"AUTHPLAIN {plain()}",
-            encoded(PASSWORD),
-            f"AUTH PLAIN {encoded(PASSWORD) * 1000}",
-        ):
-            with capturedLogs() as captured:
-                client = self.connect(secured())
-                replies = client.say(line, "AUTH PLAIN", line, "AUTH LOGIN", encoded(USER), line)
-                client.say("QUIT")
-                client.vanish()
-            self.see(captured, *replies, client.session)
-        self.assert_no_secret()

@@ -2,13 +2,17 @@
 
 import io
 import json
+import re
 import signal
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent, formatTime, globalLogPublisher
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
@@ -16,7 +20,7 @@ from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twistsmtp.log import OBSERVERS, JSONObserver, TextObserver, logs_by_itself, one_line, twistd_observer
+from twistsmtp.log import OBSERVERS, JSONObserver, Lines, TextObserver, logs_by_itself, one_line, twistd_observer
 
 #: 2026-11-21 23:14:12.25 in UTC.
 TIME = 1795302852.25
@@ -47,13 +51,26 @@ class Unshowable:
 
 
 class File(io.StringIO):
-    """Counts how often it is flushed."""
+    """Counts how often it is flushed, and keeps what each write wrote."""
 
     flushes = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
 
     def flush(self) -> None:
         self.flushes += 1
         super().flush()
+
+
+def ended(id: str) -> dict[str, Any]:
+    """The end of a message, as `twistsmtp.events` has it."""
+    return MESSAGE | {"id": id, "log_render": MESSAGE["log_format"].format_map}
 
 
 def text_of(event: dict[str, Any]) -> str:
@@ -238,6 +255,106 @@ class JSONTests(SynchronousTestCase):
         self.assertIsInstance(json_of(fields | {"log_format": "hello"}), dict)
 
 
+class GatheredTests(SynchronousTestCase):
+    """Lines that are written together."""
+
+    def setUp(self) -> None:
+        self.file = File()
+        self.soon: list[Callable[[], object]] = []
+
+    def ids(self) -> list[str]:
+        """Of what was written, in order."""
+        written: list[str] = []
+        for line in self.file.getvalue().splitlines():
+            written += re.findall(r"(\d)-id", line)[:1]  # JSON has it twice
+        return written
+
+    def test_in_one_write(self) -> None:
+        for make in OBSERVERS.values():
+            self.setUp()
+            observer = make(self.file, self.soon.append)
+            for n in range(3):
+                observer(ended(f"{n}-id"))
+            self.assertEqual((self.file.writes, self.file.flushes), ([], 0))
+            [write_out] = self.soon
+            write_out()
+            self.assertEqual((len(self.file.writes), self.file.flushes), (1, 1))
+            self.assertEqual(self.file.getvalue().count("\n"), 3)
+
+    def test_as_they_would_be_alone(self) -> None:
+        alone = File()
+        for make in OBSERVERS.values():
+            self.setUp()
+            one, many = make(alone, None), make(self.file, self.soon.append)
+            for observer in (one, many):
+                for n in range(3):
+                    observer(ended(f"{n}-id"))
+            self.soon[0]()
+            self.assertEqual("".join(alone.writes[-3:]), self.file.getvalue())
+
+    def test_each_time_anew(self) -> None:
+        observer = TextObserver(self.file, self.soon.append)
+        for n in range(3):
+            observer(ended(f"{n}-id"))
+            self.assertEqual(len(self.soon), n + 1)
+            self.soon[n]()
+        self.assertEqual(self.ids(), ["0", "1", "2"])
+
+    def test_all_else_is_written_at_once_and_in_order(self) -> None:
+        for make in OBSERVERS.values():
+            self.setUp()
+            observer = make(self.file, self.soon.append)
+            for level in (LogLevel.info, LogLevel.warn, LogLevel.critical):
+                observer(ended("1-id"))
+                observer({"log_format": "2-id", "log_level": level})
+                self.assertEqual(self.ids()[-2:], ["1", "2"])
+            self.assertEqual(len(self.file.writes), 3)
+            for write_out in self.soon:  # which now has nothing to do
+                write_out()
+            self.assertEqual((len(self.file.writes), self.file.flushes), (3, 3))
+
+    def test_without_anybody_who_calls_soon(self) -> None:
+        observer = TextObserver(self.file)
+        observer(ended("1-id"))
+        self.assertEqual((self.ids(), self.file.flushes), (["1"], 1))
+
+    def test_narrow_encoding(self) -> None:
+        octets = io.BytesIO()
+        observer = TextObserver(io.TextIOWrapper(octets, encoding="ascii"), self.soon.append)
+        for sender in ("a@example.org", "\xfc@example.org"):
+            observer(ended("1-id") | {"sender": sender})
+        self.soon[0]()
+        self.assertIn(b"from=<a@example.org>", octets.getvalue())
+        self.assertIn(b"from=<\\xfc@example.org>", octets.getvalue())
+
+    def test_interrupted_by_a_line_at_once(self) -> None:
+        """A signal handler that logs comes between any two steps: no line is lost, and none is written twice."""
+        for step in range(1, 30):
+            self.setUp()
+            observer = TextObserver(self.file, self.soon.append)
+            left = step
+
+            def trace(frame: Any, event: str, argument: object, observer: TextObserver = observer) -> Any:
+                nonlocal left
+                if frame.f_code is Lines.write_out.__code__:
+                    frame.f_trace_opcodes = True
+                    left -= event == "opcode"
+                    if left == 0:
+                        left = -1
+                        observer({"log_format": "9-id"})
+                return trace
+
+            for n in range(3):
+                observer(ended(f"{n}-id"))
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                self.soon[0]()
+            finally:
+                sys.settrace(before)
+            self.assertEqual(sorted(self.ids()), ["0", "1", "2", "9"], step)
+
+
 class TwistdTests(SynchronousTestCase):
     """Where the log goes, and whether it is ours."""
 
@@ -256,6 +373,19 @@ class TwistdTests(SynchronousTestCase):
     def test_to_standard_output(self) -> None:
         for logfile in (None, "", "-"):
             self.assertIn("[twistsmtp.message]", self.written({"nodaemon": 1, "logfile": logfile}))
+
+    def test_gathers_for_a_turn_of_the_reactor(self) -> None:
+        file, clock = File(), Clock()
+        self.patch(sys, "stdout", file)
+        self.patch(reactor, "callLater", clock.callLater)
+        observer = twistd_observer({"nodaemon": 1}, "text")
+        assert observer is not None
+        observer(ended("1-id"))
+        observer(ended("2-id"))
+        self.assertEqual(file.writes, [])
+        clock.advance(0)
+        self.assertEqual(len(file.writes), 1)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_json(self) -> None:
         self.assertEqual(json.loads(self.written({"nodaemon": 1}, "json"))["id"], "6b-1.1")
@@ -309,7 +439,7 @@ class LoggerTests(SynchronousTestCase):
     def test_every_observer(self) -> None:
         for make in OBSERVERS.values():
             file = io.StringIO()
-            log = Logger(namespace="mine", observer=make(file))
+            log = Logger(namespace="mine", observer=make(file, None))
             log.info("hello {who}", who="world")
             log.failure("it failed", failure())
             self.assertIn("hello world", file.getvalue())

@@ -25,6 +25,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from tests.tls.support import issue, write
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.eager import EagerServer
@@ -32,6 +33,7 @@ from twistsmtp.limits import Limits
 from twistsmtp.log import TextObserver
 from twistsmtp.options import Options
 from twistsmtp.service import SMTPService, StartError, makeService, raise_file_limit
+from twistsmtp.tls.development import make_development_certificate
 
 
 def config(*listen: str, **values: Any) -> Config:
@@ -318,6 +320,53 @@ class FileLimitTests(ServiceTestCase):
             "#warn] only 4096 files may be open (ulimit -n), so there can be no more than 3996 connections, though "
             "max-connections is 5000",
         )
+
+
+class DevelopmentCertificateTests(ServiceTestCase):
+    """A certificate that was made to try with never gets into the world."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = make_development_certificate(Path(self.mktemp()))
+
+    def start(self, address: Any) -> None:
+        service = SMTPService(config(tls_cert=(str(self.path),)), self.reactor)
+        self.port = Port(address)
+        service.endpoints = {"where": Endpoint(lambda: self.port)}
+        service.startService()
+
+    def test_this_machine_alone(self) -> None:
+        for address in (IPv4Address("TCP", "127.0.0.1", 25), IPv6Address("TCP", "::1", 25), UNIXAddress(b"socket")):
+            self.start(address)
+            self.assertTrue(self.port.listens)
+
+    def test_everywhere(self) -> None:
+        for address in (
+            IPv4Address("TCP", "0.0.0.0", 25),
+            IPv6Address("TCP", "::", 25),
+            IPv4Address("TCP", "192.0.2.1", 1),
+        ):
+            error = self.assertRaises(StartError, self.start, address)
+            self.assertEqual(str(error), "cannot listen on where: a development certificate is for this machine alone")
+            self.assertFalse(self.port.listens)
+
+    def test_another_certificate_may(self) -> None:
+        self.path = write(self.path.with_name("mx.pem"), issue("mx.example"))
+        self.start(IPv4Address("TCP", "0.0.0.0", 25))
+        self.assertTrue(self.port.listens)
+
+
+class ReloadTests(ServiceTestCase):
+    def test_reload(self) -> None:
+        path = write(Path(self.mktemp()) / "mx.pem", issue("a.example"))
+        service = SMTPService(config(tls_cert=(str(path),)), self.reactor)
+        write(path, issue("b.example"))
+        service.reload()
+        assert service.certificates is not None
+        self.assertEqual(service.certificates.names, ("b.example",))
+
+    def test_nothing_to_reload(self) -> None:
+        SMTPService(config(), self.reactor).reload()
 
 
 class RealTests(TestCase):

@@ -1,20 +1,26 @@
 """What a connection knows, apart from any octets."""
 
+from typing import Any
+
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy, ScriptedTransaction
+from tests.authentication import portal
+from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy, ScriptedTransaction
 from tests.support import Server
 from twistsmtp.later import drive, is_later
+from twistsmtp.security import Security
 from twistsmtp.session import Counts, Parameter, Phase, Recipient, ReversePath, Session, Stage
+from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 
 ANN = ReversePath(mailbox=parse_mailbox("ann@client.test"))
 BOB = Recipient(mailbox=parse_mailbox("bob@mx.test"))
+ENCRYPTED = TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384")
 
 
 def new_session(peer: IAddress | None = None, *policies: ScriptedPolicy) -> Session:
@@ -87,6 +93,129 @@ class StageTests(SynchronousTestCase):
         self.session.add(BOB)
         self.assertEqual((envelope.reverse_path, envelope.recipients), (ANN, (BOB,)))
         self.assertEqual(envelope.id, self.session.current.id)
+
+
+class BarredTests(SynchronousTestCase):
+    """A session that has not what the server requires is at a stage of its own, until it has."""
+
+    def session(self, **security: Any) -> Session:
+        session = Server(security=Security(**security)).factory.new_session(StringTransport())
+        self.assertIs(session.stage, Stage.BARRED)
+        return session
+
+    def test_encryption(self) -> None:
+        session = self.session(require_tls=True)
+        self.assertTrue(session.needs_tls)
+        for _ in range(2):
+            session.hello("client.test", esmtp=True)
+            self.assertIs(session.stage, Stage.BARRED)
+            session.reset()
+            self.assertIs(session.stage, Stage.BARRED)
+        session.restart()
+        session.encrypted(ENCRYPTED)
+        self.assertIs(session.stage, Stage.CONNECTED)
+        self.assertFalse(session.needs_tls)
+        session.hello("client.test", esmtp=True)
+        self.assertIs(session.stage, Stage.READY)
+
+    def test_authentication(self) -> None:
+        session = self.session(require_auth=True, portal=portal())
+        session.hello("client.test", esmtp=True)
+        self.assertEqual((session.stage, session.needs_tls), (Stage.BARRED, False))
+        session.authenticated("tim", ScriptedDelivery(), lambda: None)
+        self.assertIs(session.stage, Stage.READY)
+        session.begin(ANN, ScriptedTransaction(Script(), ANN))
+        session.finish()
+        self.assertIs(session.stage, Stage.READY)
+        session.restart()
+        self.assertIs(session.stage, Stage.BARRED)
+
+    def test_both(self) -> None:
+        session = self.session(require_tls=True, require_auth=True, portal=portal())
+        session.encrypted(ENCRYPTED)
+        session.hello("client.test", esmtp=True)
+        self.assertEqual((session.stage, session.needs_tls), (Stage.BARRED, False))
+
+
+class AvatarTests(SynchronousTestCase):
+    """Whose delivery it is, and when the realm is told that it is not used any more."""
+
+    def setUp(self) -> None:
+        self.left: list[str] = []
+        self.session = new_session()
+        self.factory_s = self.session.delivery
+        self.visitors, self.own = ScriptedDelivery(), ScriptedDelivery()
+
+    def receive(self) -> None:
+        self.session.received(self.visitors, lambda: self.left.append("visitor"))
+
+    def authenticate(self) -> None:
+        self.session.authenticated("tim", self.own, lambda: self.left.append("tim"))
+
+    def test_the_servers(self) -> None:
+        self.session.end()
+        self.assertEqual((self.session.over, self.left), (True, []))
+        self.assertIs(self.session.delivery, self.factory_s)
+
+    def test_the_visitors_stays_through_tls(self) -> None:
+        self.receive()
+        self.assertIs(self.session.delivery, self.visitors)
+        self.session.restart()
+        self.assertIs(self.session.delivery, self.visitors)
+        self.assertEqual(self.left, [])
+        self.session.end()
+        self.session.end()
+        self.assertEqual(self.left, ["visitor"])
+
+    def test_the_users_does_not(self) -> None:
+        self.receive()
+        self.session.hello("client.test", esmtp=True)
+        self.authenticate()
+        self.assertEqual((self.session.identity, self.session.delivery), ("tim", self.own))
+        self.session.hello("client.test", esmtp=True)
+        self.assertEqual((self.session.identity, self.left), ("tim", []))
+        self.session.restart()
+        self.assertEqual((self.session.identity, self.session.delivery), (None, self.visitors))
+        self.assertEqual((self.session.helo, self.session.esmtp, self.left), (None, False, ["tim"]))
+        self.authenticate()
+        self.session.end()
+        self.session.end()
+        self.assertEqual(sorted(self.left), ["tim", "tim", "visitor"])
+
+    def test_who_it_was_is_known_to_the_end(self) -> None:
+        # What is logged of the connection is logged when it has ended.
+        self.authenticate()
+        self.session.end()
+        self.assertEqual(self.session.identity, "tim")
+
+    def test_a_transaction_is_given_up_before_the_avatar(self) -> None:
+        for end in ("restart", "end"):
+            session, done = new_session(), list[str]()
+            transaction = ScriptedTransaction(Script(), ANN)
+            self.patch(transaction, "abort", lambda done=done: done.append("abort"))
+            session.authenticated("tim", self.own, lambda done=done: done.append("log out"))
+            session.begin(ANN, transaction)
+            getattr(session, end)()
+            self.assertEqual((done, session.transaction), (["abort", "log out"], None))
+
+    def test_a_realm_that_fails_to_log_out(self) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.session.received(self.visitors, lambda: self.left.append("visitor"))
+        self.session.authenticated("tim", self.own, fail)
+        self.session.end()
+        self.assertEqual(self.left, ["visitor"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_what_stays(self) -> None:
+        session = self.session
+        session.annotations["mark"] = 1
+        session.counts.errors = 7
+        known = session.peer, session.annotations, session.counts, session.id
+        session.restart()
+        self.assertEqual((session.peer, session.annotations, session.counts, session.id), known)
+        self.assertEqual((session.annotations, session.counts.errors), ({"mark": 1}, 7))
 
 
 class ClientTests(SynchronousTestCase):

@@ -146,6 +146,7 @@ class _Realm:
 
 def _security(config: Config, delivery: Delivery, certificates: Certificates | None) -> Security:
     checkers = [_checker(text) for text in config.auth]
+    mechanisms = _mechanisms(config)
     with naming("require-auth"):
         return Security(
             tls=certificates,
@@ -153,7 +154,7 @@ def _security(config: Config, delivery: Delivery, certificates: Certificates | N
             portal=Portal(_Realm(delivery), by_interface(checkers)) if checkers else None,
             require_auth=config.require_auth,
             plaintext_auth=config.plaintext_auth,
-            mechanisms=_mechanisms(config),
+            mechanisms=mechanisms,
         )
 
 
@@ -169,7 +170,8 @@ def _checker(text: str) -> ICredentialsChecker:
             raise ValueError(str(error)) from None
     if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
         # What memory: makes has text, and the credentials of a client are octets: nobody could ever log in.
-        checker.users = {name.encode(): password.encode() for name, password in checker.users.items()}
+        users: dict[Any, Any] = checker.users
+        checker.users = {name.encode(): password.encode() for name, password in users.items()}
     return cast(ICredentialsChecker, checker)
 
 

@@ -25,7 +25,7 @@ from twisted.python.logfile import BaseLogFile, LogFile
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-__all__ = ["OBSERVERS", "JSONObserver", "TextObserver", "logs_by_itself", "one_line", "twistd_observer"]
+__all__ = ["OBSERVERS", "JSONObserver", "Lines", "TextObserver", "logs_by_itself", "one_line", "twistd_observer"]
 
 #: Calls a function soon.
 Soon = Callable[[Callable[[], object]], object]

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from twistsmtp.checkers.accounts import Accounts, BadLines, parse_accounts, prepared_name
+from twistsmtp.checkers.accounts import Accounts, parse_accounts, prepared_name
 from twistsmtp.checkers.errors import MissingExtra, extra
 from twistsmtp.checkers.hashes import hash_argon2, hash_bcrypt, split_hash, written
 from twistsmtp.checkers.scram import SCRAM_ITERATIONS, ScramVerifier, derive_keys
 from twistsmtp.sasl.prep import LIMIT, saslprep
+from twistsmtp.textfile import BadLines
 
 __all__ = ["SCHEMES", "main"]
 

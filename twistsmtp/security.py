@@ -1,6 +1,8 @@
-"""What a server encrypts with, and how it gets to know its clients::
+"""What a server encrypts with, and how it gets to know its clients.
 
-SMTPFactory(delivery, security=Security(tls=Certificates(["mx.pem"]), portal=portal, require_auth=True))
+One value has all of it, and the connections of a factory share it::
+
+    SMTPFactory(delivery, security=Security(tls=Certificates("mx.pem"), portal=portal, require_auth=True))
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Tests of twistsmtp.wire.grammar."""
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.wire import strategies
 from twistsmtp.wire.abnf import CONTROL
 from twistsmtp.wire.grammar import (
+    _FORWARD,
+    _REVERSE,
     GrammarError,
     Mailbox,
     PathLimits,
+    _parse_path,
     parse_forward_path,
     parse_hello,
     parse_parameters,
@@ -302,6 +306,32 @@ class PathTests(GrammarTestCase):
             self.assert_refused((production, 553, "5.1.7"), parse_reverse_path, "FROM:<abc@def>", limits)
         exact = PathLimits(3, 3, 9)
         self.assertEqual(parse_reverse_path("FROM:<abc@def>", exact)[0], Mailbox("abc", "def"))
+
+    def test_limits_hold_for_a_path_that_is_remembered(self) -> None:
+        for parse, argument in ((parse_reverse_path, "FROM:<abc@def>"), (parse_forward_path, "TO:<abc@def>")):
+            self.assertEqual(parse(argument)[0], Mailbox("abc", "def"))
+            for limits in (PathLimits(local_part=2), PathLimits(domain=2), PathLimits(path=8)):
+                self.assertEqual(self.assertRaises(GrammarError, parse, argument, limits).code, 553)
+            self.assertEqual(parse(argument)[0], Mailbox("abc", "def"))
+
+    @given(
+        st.sampled_from([("FROM:", parse_reverse_path, _REVERSE), ("TO:", parse_forward_path, _FORWARD)]),
+        st.lists(st.sampled_from(["", " ", "\t", "<", ">", "a", "B.c", "@", "d-e", '"', "\u00fc", "X=1"]), max_size=8),
+        st.sampled_from(["", "<a@b>", "<a@b.example", "a@b>"]),
+    )
+    def test_the_short_way_and_the_long_agree(self, kind: Any, pieces: list[str], path: str) -> None:
+        keyword, parse, side = kind
+        for argument in (keyword + path + "".join(pieces), keyword + "".join(pieces) + path):
+            if "<>" in argument:  # which is a way of its own
+                continue
+            try:
+                expected = _parse_path(argument, side, PathLimits())
+            except GrammarError as error:
+                refusal = self.assertRaises(GrammarError, parse, argument)
+                self.assertEqual((refusal.production, refusal.text), (error.production, error.text))
+            else:
+                for _ in range(2):  # the second time from memory
+                    self.assertEqual(parse(argument), expected)
 
     @given(strategies.mailboxes, strategies.parameters.map(dict))
     def test_mailboxes_round_trip(self, mailbox: Mailbox, parameters: dict[str, str | None]) -> None:

@@ -7,7 +7,7 @@ Empty lines and those that begin with ``#`` say nothing.
 
 import hmac
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,26 +16,14 @@ from twistsmtp.checkers.hashes import Verifier, parse_hash, split_hash
 from twistsmtp.checkers.scram import DIGESTS, SCRAM_ITERATIONS, ScramVerifier
 from twistsmtp.sasl.credentials import ScramKeys, decoy_keys
 from twistsmtp.sasl.prep import LIMIT, saslprep
+from twistsmtp.textfile import parse_lines
 
-__all__ = ["Account", "Accounts", "BadLines", "parse_accounts", "prepared_name"]
+__all__ = ["Account", "Accounts", "parse_accounts", "prepared_name"]
 
 T = TypeVar("T")
 
 #: Which account stands in for which unknown user; nobody outside can tell.
 _SECRET = os.urandom(32)
-#: How many bad lines an error names.
-_SHOWN = 5
-
-
-class BadLines(ValueError):
-    """Lines that cannot be read. The text names their numbers and what is wrong, and shows nothing of them."""
-
-    def __init__(self, problems: Mapping[int, str]) -> None:
-        shown = [f"line {number}: {problem}" for number, problem in list(problems.items())[:_SHOWN]]
-        more = len(problems) - _SHOWN
-        super().__init__("; ".join(shown) + (f"; and {more} more" if more > 0 else ""))
-        self.problems = dict(problems)
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -120,38 +108,27 @@ def parse_accounts(octets: bytes) -> Accounts:
     """The accounts of a file.
 
     :param octets: all of the file.
-    :raises BadLines: there are lines that cannot be read.
+    :raises BadLines: there are lines that cannot be read. What is said of them shows nothing of them.
     """
     verifiers: dict[str, list[Verifier]] = {}
-    problems: dict[int, str] = {}
-    for number, line in _lines(octets):
-        try:
-            name, verifier = _parse_line(line)
-            _add(verifiers.setdefault(name, []), verifier)
-        except (ValueError, MissingExtra) as error:
-            problems[number] = str(error)
-    if problems:
-        raise BadLines(problems)
+
+    def parse(line: str) -> None:
+        name, verifier = _parse_line(line)
+        _add(verifiers.setdefault(name, []), verifier)
+
+    parse_lines(octets, parse)
     return Accounts(Account(name, tuple(each)) for name, each in verifiers.items())
 
 
-def _lines(octets: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that say something, with their numbers."""
-    for number, line in enumerate(octets.split(b"\n"), 1):
-        if line.strip() and not line.startswith(b"#"):
-            yield number, line.removesuffix(b"\r")
-
-
-def _parse_line(line: bytes) -> tuple[str, Verifier]:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    user, colon, rest = text.partition(":")
+def _parse_line(line: str) -> tuple[str, Verifier]:
+    user, colon, rest = line.partition(":")
     name = prepared_name(user)
     if not colon or name is None:
         raise ValueError("no user's name with a colon behind it")
-    return name, parse_hash(split_hash(rest)[0])
+    try:
+        return name, parse_hash(split_hash(rest)[0])
+    except MissingExtra as missing:
+        raise ValueError(str(missing)) from None
 
 
 def _add(verifiers: list[Verifier], verifier: Verifier) -> None:

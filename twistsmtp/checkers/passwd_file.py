@@ -3,43 +3,39 @@
 import os
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-from twistsmtp.checkers.accounts import Account, Accounts, BadLines, parse_accounts
+from twistsmtp.checkers.accounts import Account, Accounts, parse_accounts
 from twistsmtp.checkers.scram import IScramStore
 from twistsmtp.checkers.turns import Turns
+from twistsmtp.later import is_later
 from twistsmtp.sasl.credentials import IScramProof, ScramKeys
 from twistsmtp.sasl.prep import LIMIT, saslprep
+from twistsmtp.textfile import TextFile
 
 __all__ = ["PasswdFile", "Scram"]
 
-_log = Logger(namespace="twistsmtp.checkers")
-
-#: Seconds between two looks at whether the file has changed.
-LOOK_EVERY = 1.0
 #: Hashes that are computed at once.
 AT_ONCE = 4
 
 Scram: TypeAlias = Literal["auto", "yes", "no"]
-#: What a file that has not changed still has: the time of its last change in nanoseconds, inode, octets.
-_State: TypeAlias = tuple[int, int, int]
 
 
 @implementer(IScramStore)
 class PasswdFile:
     """Checks passwords and SCRAM proofs against the accounts in a file; `twistsmtp.checkers.accounts` has its form.
 
-    The file is read again when it has changed; that is looked at when somebody logs in, at most once a second. If what
-    it has become cannot be read, that is logged, and the accounts stay what they were; if it cannot be opened, nobody
-    can log in until it can. Its avatar identifier is the user's name, prepared by SASLprep, in UTF-8.
+    The file is read again when it has changed (`TextFile`): who logs in waits for it, who is told what mechanisms there
+    are does not. If what it has become cannot be parsed, the accounts stay what they were; if it cannot be opened,
+    nobody can log in until it can. The avatar identifier is the user's name, prepared by SASLprep, in UTF-8.
 
     A client takes SCRAM before a mechanism that shows the password, and fails if there are no keys for its user. So
     SCRAM is offered, by default, for the digests that *every* account of the file has keys of.
@@ -61,17 +57,13 @@ class PasswdFile:
     ) -> None:
         if scram not in get_args(Scram):
             raise ValueError(f"scram is {', '.join(get_args(Scram))}, not {scram!r}")
-        self._path = os.fspath(path)
         self._scram = scram
-        self._in_thread = in_thread
-        self._now = now
         self._turns = Turns(AT_ONCE, begin=in_thread)
-        self._lock = DeferredLock()
-        self._looked = now()
-        self._state, content = self._read()
-        if isinstance(content, BadLines):
-            raise ValueError(f"{self._path}: {content}")
-        self._accounts = content
+        self._file = TextFile(path, parse_accounts, seconds=now, in_thread=in_thread)
+        #: See `ICredentialsChecker`. SCRAM is one of them while there are no keys, too: the file may gain them.
+        self.credentialInterfaces: tuple[InterfaceClass, ...] = (
+            (IUsernamePassword,) if scram == "no" else (IUsernamePassword, IScramProof)
+        )
 
     @classmethod
     def from_options(cls, path: str, *, scram: str = "auto") -> "PasswdFile":
@@ -83,16 +75,13 @@ class PasswdFile:
         return cls(path, scram=cast(Scram, scram))
 
     @property
-    def credentialInterfaces(self) -> tuple[InterfaceClass, ...]:
-        """Passwords, and SCRAM where it is to be offered as the file is now."""
-        return (IUsernamePassword, IScramProof) if self.scram_digests else (IUsernamePassword,)
-
-    @property
     def scram_digests(self) -> frozenset[str]:
-        """See `IScramStore`."""
+        """See `IScramStore`. If the file has changed, who asks next is told of it."""
         if self._scram == "no":
             return frozenset()
-        return self._accounts.digests if self._scram == "yes" else self._accounts.common_digests
+        self._file.current()  # which begins to read it then
+        accounts = self._file.content
+        return accounts.digests if self._scram == "yes" else accounts.common_digests
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Whose credentials they are.
@@ -106,16 +95,16 @@ class PasswdFile:
 
     async def known_keys(self, username: str, digest: str) -> ScramKeys | None:
         """See `IScramStore`."""
-        account = (await self._current()).find(username)
-        return account.keys(digest) if account else None
+        return (await self._accounts()).keys(username, digest)
 
     async def scram_keys(self, username: str, digest: str) -> ScramKeys:
         """See `IScramChecker`."""
-        return await self.known_keys(username, digest) or self._accounts.decoy(username, digest)
+        accounts = await self._accounts()
+        return accounts.keys(username, digest) or accounts.decoy(username, digest)
 
     async def _check_password(self, credentials: Any) -> bytes:
         username, password = _text(credentials.username), _text(credentials.password)
-        accounts = await self._current()
+        accounts = await self._accounts()
         account = accounts.find(username)
         asked = account or accounts.stand_in(username)
         if asked is None or not password:
@@ -124,49 +113,23 @@ class PasswdFile:
         return _avatar_id(account, right)
 
     async def _check_proof(self, credentials: Any) -> bytes:
-        accounts = await self._current()
-        account = accounts.find(credentials.username)
-        keys = account.keys(credentials.digest) if account else None
+        accounts = await self._accounts()
+        keys = accounts.keys(credentials.username, credentials.digest)
         right = credentials.proves(keys or accounts.decoy(credentials.username, credentials.digest))
-        return _avatar_id(account, right and keys is not None)
+        return _avatar_id(accounts.find(credentials.username), right and keys is not None)
 
-    async def _current(self) -> Accounts:
-        """The accounts as they are in the file, or were when it last could be read.
+    async def _accounts(self) -> Accounts:
+        """The accounts as they are in the file, or were when it last could be parsed.
 
         :raises OSError: it is not there, or is not for us to read.
         """
-        if self._due():
-            await self._lock.run(self._refresh)
-        return self._accounts
-
-    def _due(self) -> bool:
-        return self._now() - self._looked >= LOOK_EVERY
-
-    async def _refresh(self) -> None:
-        if not self._due():  # another login did this while we waited for the lock
-            return
-        if _state(os.stat(self._path)) != self._state:
-            self._state, content = await self._in_thread(self._read)
-            if isinstance(content, BadLines):
-                _log.error("{path} stays as it was: {problem}", path=self._path, problem=str(content))
-            else:
-                self._accounts = content
-                _log.info("{path} has changed: {count} accounts", path=self._path, count=len(content))
-        self._looked = self._now()
-
-    def _read(self) -> tuple[_State, Accounts | BadLines]:
-        """What the file has. It blocks."""
-        with open(self._path, "rb") as file:
-            state = _state(os.fstat(file.fileno()))  # before reading: what changes meanwhile is a change still to come
-            octets = file.read()
-        try:
-            return state, parse_accounts(octets)
-        except BadLines as problem:
-            return state, problem
-
-
-def _state(stat: os.stat_result) -> _State:
-    return stat.st_mtime_ns, stat.st_ino, stat.st_size
+        accounts = self._file.current()
+        if is_later(accounts):
+            accounts = await accounts
+        if self._file.error is not None:
+            # A copy: what is raised gets a traceback, of frames that have this client's password.
+            raise copy(self._file.error)
+        return accounts
 
 
 def _avatar_id(account: Account | None, right: bool) -> bytes:
