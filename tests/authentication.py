@@ -120,7 +120,7 @@ class Checker:
 
 @implementer(ICredentialsChecker)
 class Passwords(Checker):
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces: tuple[InterfaceClass, ...] = (IUsernamePassword,)
 
     def knows(self, credentials: Any) -> bool:
         return credentials.username == USER.encode() and bool(credentials.checkPassword(PASSWORD.encode()))
@@ -260,7 +260,8 @@ class TLSWire(Wire):
     def startTLS(self, creator: Any, normal: bool = True) -> None:
         producer = self.producer
         self.unregisterProducer()
-        factory: Any = TLSMemoryBIOFactory(creator, False, None, self._clock)
+        nobody: Any = None  # makes the protocol, as there is one
+        factory: Any = TLSMemoryBIOFactory(creator, False, nobody, self._clock)
         upper = self.protocol = factory.protocol(factory, self.protocol, False)
         self.getHandle = upper.getHandle
         self.TLS = True

@@ -1,6 +1,7 @@
 """Secrets are in no log, no reply, no text of an object and no traceback."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -39,7 +40,7 @@ class SecretTests(CredTestCase):
         #: What was seen anywhere.
         self.seen: list[str] = []
 
-    def see(self, events: list[LogEvent], *objects: object) -> None:
+    def see(self, events: Sequence[LogEvent], *objects: object) -> None:
         text, json = StringIO(), StringIO()
         for event in events:
             TextObserver(text)(event)

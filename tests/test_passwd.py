@@ -149,7 +149,7 @@ class WriteTests(CommandCase):
         self.command("Am\u00e9lie", *QUICK)
         self.assertEqual(1, self.path.read_text().count("\n"))
         self.assertTrue(self.path.read_text().startswith("Am\u00e9lie:"))
-        for name in ("", "a:b", "#ada", "a\nb", "\u202e"):
+        for name in ("", "a:b", "#ada", " #ada", "a\nb", "\u202e"):
             self.assertIn("a user's name is needed", self.fails(name))
 
     def test_interrupted(self) -> None:

@@ -1,5 +1,6 @@
 """What a connection knows, apart from any octets."""
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -192,8 +193,8 @@ class AvatarTests(SynchronousTestCase):
         for end in ("restart", "end"):
             session, done = new_session(), list[str]()
             transaction = ScriptedTransaction(Script(), ANN)
-            self.patch(transaction, "abort", lambda done=done: done.append("abort"))
-            session.authenticated("tim", self.own, lambda done=done: done.append("log out"))
+            self.patch(transaction, "abort", partial(done.append, "abort"))
+            session.authenticated("tim", self.own, partial(done.append, "log out"))
             session.begin(ANN, transaction)
             getattr(session, end)()
             self.assertEqual((done, session.transaction), (["abort", "log out"], None))

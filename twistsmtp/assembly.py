@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from twistsmtp.checkers.together import by_interface
@@ -30,6 +29,7 @@ from twistsmtp.sasl.api import Mechanism
 from twistsmtp.security import Security
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
+from twistsmtp.tls.transport import TLSFactory
 
 __all__ = ["make_certificates", "make_endpoint", "make_factory", "naming", "reason"]
 
@@ -112,7 +112,7 @@ class _TLSEndpoint:
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See `IStreamServerEndpoint`."""
-        port: Deferred[IListeningPort] = self.endpoint.listen(TLSMemoryBIOFactory(self.certificates, False, factory))
+        port: Deferred[IListeningPort] = self.endpoint.listen(TLSFactory(self.certificates, False, factory))
         return port
 
 

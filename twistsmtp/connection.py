@@ -185,13 +185,15 @@ class Connection(LineReceiver):
         self.session.restart()
         self._handshake_since = self.seconds()
         self.transport.startTLS(certificates)
+        if self.paused:  # which ended with the plain text: nothing would tell so
+            self.resumeProducing()
 
     def handshakeCompleted(self) -> None:
         """Twisted's word that TLS stands."""
         self._handshake_since = None
         self.last_heard = self.seconds()
         self.session.encrypted(TLS.of(self.transport.getHandle()))
-        if not self.greeted:
+        if not self.greeted and self._closing_since is None:
             self._open()
 
     # --- octets -----------------------------------------------------------------------------------------------
@@ -271,6 +273,9 @@ class Connection(LineReceiver):
         self._give_up(str(reply))
         transport = self.transport
         transport.unregisterProducer()
+        if self._handshake_since is not None:  # there is no way to say anything, nor to wait that it is heard
+            transport.abortConnection()
+            return
         # Under TLS, loseConnection() itself waits for the client's word that it has read all.
         if linger and not self._half_closed and isinstance(transport, FileDescriptor) and not self.session.tls:
             transport.resumeProducing()

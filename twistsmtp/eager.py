@@ -16,6 +16,10 @@ from typing import Any, TypeVar
 
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import ISSLTransport
+from zope.interface import directlyProvides
+
+from twistsmtp.tls.transport import TLSFactory, TLSTransport
 
 __all__ = ["EagerServer", "EagerUNIXServer", "eager"]
 
@@ -107,6 +111,8 @@ class EagerServer(tcp.Server):
         """It is closed."""
         self.ended = True
         tcp.Server.connectionLost(self, reason)
+        for name in "getHandle", "getPeerCertificate":
+            vars(self).pop(name, None)
 
     def abortConnection(self) -> None:
         """Close at once, whatever waits."""
@@ -114,10 +120,20 @@ class EagerServer(tcp.Server):
         tcp.Server.abortConnection(self)
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
-        """Begin TLS. Its records are sent at once, too."""
-        tcp.Server.startTLS(self, ctx, normal)
-        tls: Any = self.protocol
-        tls.transport = _Beneath(self, tls.transport)
+        """Begin TLS, as Twisted does. Its records are sent at once, too."""
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            self.unregisterProducer()
+        factory = TLSFactory(ctx, not normal, None, self.reactor)  # type: ignore[arg-type]  # there is none inside
+        transport: Any = TLSTransport
+        self.protocol = tls = transport(factory, self.protocol, False)
+        # Twisted has them on the instance as well. They are taken off in the end, or the connection would keep itself.
+        vars(self).update(getHandle=tls.getHandle, getPeerCertificate=tls.getPeerCertificate)
+        directlyProvides(self, ISSLTransport)
+        self.TLS = True
+        tls.makeConnection(_Beneath(self))
+        if producer is not None:
+            self.registerProducer(producer, streaming)
 
 
 class EagerUNIXServer(EagerServer, unix.Server):
@@ -125,17 +141,27 @@ class EagerUNIXServer(EagerServer, unix.Server):
 
 
 class _Beneath:
-    """What TLS writes its records to: what Twisted has there, but for the writing."""
+    """What TLS writes its records to: the connection as it is without TLS."""
 
-    def __init__(self, server: EagerServer, transport: Any) -> None:
-        self._transport = transport
+    def __init__(self, server: EagerServer) -> None:
+        self._server = server
         self.write = server.write_through
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
 
+    def loseConnection(self) -> None:
+        self._server.ended = True
+        FileDescriptor.loseConnection(self._server)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        FileDescriptor.registerProducer(self._server, producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        FileDescriptor.unregisterProducer(self._server)
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        return getattr(self._server, name)
 
 
 _EAGER: dict[type[tcp.Server], type[EagerServer]] = {tcp.Server: EagerServer, unix.Server: EagerUNIXServer}

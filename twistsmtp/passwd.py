@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(path)
     user = prepared_name(options.user or "")
-    if user is None or ":" in user or user.startswith("#") or not user.isprintable():
+    if user is None or ":" in user or user.lstrip().startswith("#") or not user.isprintable():
         raise _Problem("a user's name is needed, with no colon and no # in front")
     if options.check:
         return _check(path, user, _password(options.stdin, again=False))
@@ -177,7 +177,7 @@ def _new_lines(user: str, schemes: Sequence[str], password: str) -> list[str]:
 def _user_of(line: bytes) -> str | None:
     """Whose line it is."""
     name, colon, _ = line.partition(b":")
-    if line.startswith(b"#") or not colon:
+    if line.lstrip().startswith(b"#") or not colon:
         return None
     return prepared_name(name.decode("utf-8", "surrogateescape"))
 

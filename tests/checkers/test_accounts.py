@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.checkers.kit import MADE, PASSWORD, SCRAM_1, SCRAM_256, SHA1, need
-from twistsmtp.checkers.accounts import Accounts, BadLines, parse_accounts, prepared_name
+from twistsmtp.checkers.accounts import Accounts, parse_accounts, prepared_name
+from twistsmtp.textfile import BadLines
 
 
 def parse(*lines: str) -> Accounts:
@@ -21,7 +22,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_lines(self) -> None:
         """Comments and empty lines say nothing, and CRLF ends a line as well."""
-        accounts = parse("# ada:", "", f"ada:{SHA1}", "  ", f"bob:{SCRAM_256}\r", f" carol:{SHA1}", "")
+        accounts = parse("# ada:", "", f"ada:{SHA1}", "  ", f"bob:{SCRAM_256}\r", f" carol:{SHA1}", f" #eve:{SHA1}", "")
         self.assertEqual(["ada", "bob", " carol"], [each.name for each in accounts])
         self.assertEqual(3, len(accounts))
 

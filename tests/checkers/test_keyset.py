@@ -2,6 +2,7 @@
 
 import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -10,10 +11,11 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.checkers.kit import Log, need
+from tests.checkers.kit import Log, Threads, at_once, need
 from twistsmtp.checkers.claims import Rejected
 from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.keyset import KeySet, SignedTokens
+from twistsmtp.checkers.turns import Turns
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -54,8 +56,8 @@ class KeysCase(SynchronousTestCase):
         self.clock.advance(100_000)
         self.fetches = 0
         self.answer: Any = None
-        self.keys = KeySet(self.fetch, self.clock.seconds)
-        self.tokens = SignedTokens(self.keys)
+        self.keys = KeySet(self.fetch, self.clock.seconds, at_once)
+        self.tokens = SignedTokens(self.keys, Turns(1, begin=at_once))
 
     def fetch(self) -> Deferred[bytes]:
         self.fetches += 1
@@ -122,9 +124,32 @@ class SignatureTests(KeysCase):
 
     def test_no_token(self) -> None:
         self.answer = [entry(EC, kid="e")]
-        for token in ("", "hunter2", "a.b.c", "....", "bnVsbA.e30.e30", "e30.e30.e30"):
+        nested = base64.urlsafe_b64encode(b"[" * 9000).decode()
+        for token in ("", "hunter2", "a.b.c", "....", "bnVsbA.e30.e30", "e30.e30.e30", f"{nested}.e30.e30"):
             failure = self.failureResultOf(self.ask(token), UnauthorizedLogin, Rejected)
             self.assertNotIn("hunter2", str(failure.value))
+
+    def test_nested(self) -> None:
+        """What is nested deeper than Python's stack is no token, and no trouble of ours either."""
+
+        def header(token: str) -> Any:
+            raise RecursionError  # PyJWT 2.10 lets it through
+
+        tokens = SignedTokens(self.keys, Turns(1, begin=at_once))
+        self.patch(tokens, "_jwt", SimpleNamespace(get_unverified_header=header, PyJWTError=ValueError))
+        self.failureResultOf(Deferred.fromCoroutine(tokens.claims("a.b.c")), UnauthorizedLogin)
+
+    def test_in_threads(self) -> None:
+        """Neither parsing keys nor checking signatures keeps the reactor from its work."""
+        threads = Threads()
+        self.answer = [entry(EC, kid="e")]
+        tokens = SignedTokens(KeySet(self.fetch, self.clock.seconds, threads), Turns(1, begin=threads))
+        claims = Deferred.fromCoroutine(tokens.claims(signed(EC, "ES256", "e")))
+        for calls in (1, 2):
+            self.assertNoResult(claims)
+            self.assertEqual(calls, threads.calls)
+            threads.run()
+        self.assertEqual({"sub": "ada"}, self.successResultOf(claims))
 
 
 class FetchTests(KeysCase):

@@ -1,85 +1,27 @@
 """Logins by a file of accounts."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from twisted.cred.credentials import IUsernamePassword, UsernamePassword
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface import implementer
+from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from tests.checkers.kit import MADE, NEEDS, PASSWORD, SCRAM_1, SCRAM_256, SHA1, Log, Threads, at_once, need, refused
+from tests.checkers.accounts import FileCase, Proof, ProofOfKeys, login
+from tests.checkers.kit import MADE, NEEDS, PASSWORD, SCRAM_1, SCRAM_256, SHA1, Log, Threads, need, refused
 from twistsmtp.checkers import hashes
 from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.hashes import parse_hash
 from twistsmtp.checkers.passwd_file import PasswdFile
-from twistsmtp.checkers.scram import IScramStore, ScramVerifier, derive_keys
+from twistsmtp.checkers.scram import IScramStore, ScramVerifier
+from twistsmtp.checkers.together import by_interface
 from twistsmtp.sasl.credentials import IScramChecker, IScramProof, ScramKeys
-
-
-def login(name: str | bytes, password: str | bytes = PASSWORD) -> UsernamePassword:
-    octets = (each.encode() if isinstance(each, str) else each for each in (name, password))
-    return UsernamePassword(*octets)
-
-
-@implementer(IScramProof)
-class Proof:
-    """A proof that is made with the password itself."""
-
-    def __init__(self, username: str, digest: str = "sha-256", password: str = PASSWORD) -> None:
-        self.username = username
-        self.digest = digest
-        self.password = password
-
-    def proves(self, keys: ScramKeys) -> bool:
-        return derive_keys(self.password, keys.salt, keys.iterations, self.digest) == keys
-
-
-class ProofOfKeys(Proof):
-    """A proof by somebody who knows the keys that the server showed."""
-
-    keys: ScramKeys
-    right = False
-
-    def proves(self, keys: ScramKeys) -> bool:
-        self.right = keys == self.keys
-        return self.right
-
-
-class FileCase(SynchronousTestCase):
-    """A file in which there may be accounts."""
-
-    def setUp(self) -> None:
-        self.path = Path(self.mktemp())
-        self.clock = Clock()
-        self.times = iter(range(1, 1000))
-
-    def write(self, *lines: str) -> None:
-        """Change the file, so that it shows."""
-        self.path.write_text("".join(f"{line}\n" for line in lines))
-        time = next(self.times) * 10**9
-        os.utime(self.path, ns=(time, time))
-
-    def checker(self, *lines: str, in_thread: Any = at_once, **options: Any) -> PasswdFile:
-        self.write(*lines)
-        return PasswdFile(self.path, in_thread=in_thread, now=self.clock.seconds, **options)
-
-    def accepts(self, checker: PasswdFile, credentials: Any) -> bytes:
-        result = self.successResultOf(checker.requestAvatarId(credentials))
-        assert isinstance(result, bytes)
-        return result
-
-    def refuses(self, checker: PasswdFile, credentials: Any) -> None:
-        failure = self.failureResultOf(checker.requestAvatarId(credentials), UnauthorizedLogin)
-        self.assertEqual("", str(failure.value))
 
 
 class PasswordTests(FileCase):
@@ -243,121 +185,28 @@ class ScramTests(FileCase):
         ):
             checker = self.checker(*lines, scram=scram)
             self.assertEqual(digests, checker.scram_digests, (lines, scram))
-            interfaces = (IUsernamePassword, IScramProof) if digests else (IUsernamePassword,)
-            self.assertEqual(interfaces, checker.credentialInterfaces)
 
+    def test_interfaces(self) -> None:
+        """SCRAM is among them though nobody has keys yet, for the file may change."""
+        for scram, interfaces in (
+            ("auto", (IUsernamePassword, IScramProof)),
+            ("yes", (IUsernamePassword, IScramProof)),
+            ("no", (IUsernamePassword,)),
+        ):
+            self.assertEqual(interfaces, self.checker(f"ada:{SHA1}", scram=scram).credentialInterfaces)
 
-class ReloadTests(FileCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.log = Log(self)
-
-    def test_changes(self) -> None:
-        """A login sees what the file has become, but it is looked at once a second at most."""
-        checker = self.checker(f"ada:{SHA1}")
-        self.write(f"bob:{SHA1}")
-        self.refuses(checker, login("bob"))
+    def test_beside_another(self) -> None:
+        """It is offered where the accounts of both files have keys: of a client nobody knows in which its user is."""
+        paths = self.path, Path(self.mktemp())
+        files = []
+        for self.path in paths:
+            files.append(self.checker(f"ada:{SCRAM_256}"))
+        portal = Portal(mock.Mock(), by_interface(files))
+        both: Any = portal.checkers[IScramProof]
+        self.assertEqual({"sha-256"}, both.scram_digests)
+        self.write(f"ada:{SCRAM_256}", f"bob:{SHA1}")
         self.clock.advance(1)
-        self.assertEqual(b"bob", self.accepts(checker, login("bob")))
-        self.refuses(checker, login("ada"))
-        self.assertIn("has changed: 1 accounts", str(self.log))
-
-    def test_scram_changes(self) -> None:
-        """So do the mechanisms that are offered, and proofs."""
-        checker = self.checker(f"ada:{SHA1}")
-        self.write(f"ada:{SCRAM_256}")
-        self.clock.advance(1)
-        self.assertEqual(b"ada", self.accepts(checker, Proof("ada")))
-        self.assertEqual((IUsernamePassword, IScramProof), checker.credentialInterfaces)
-
-    def test_unchanged(self) -> None:
-        """What has not changed is not read again."""
-        threads = Threads()
-        checker = self.checker(f"ada:{SCRAM_256}", in_thread=threads)
-        for _ in range(3):
-            self.clock.advance(1)
-            self.accepts(checker, Proof("ada"))
-        self.assertEqual((0, 0), (threads.calls, len(self.log)))
-
-    def test_replaced(self) -> None:
-        """A file that is put in its place with the same time and size is another one."""
-        checker = self.checker(f"ada:{SHA1}")
-        before = self.path.stat()
-        new = self.path.with_suffix(".new")
-        new.write_text(f"bob:{SHA1}\n")
-        os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
-        new.rename(self.path)
-        self.clock.advance(1)
-        self.assertEqual(b"bob", self.accepts(checker, login("bob")))
-
-    def test_broken(self) -> None:
-        """If the new file is bad that is logged, once and without secrets, and the old accounts stay."""
-        checker = self.checker(f"ada:{SHA1}")
-        self.write(f"bob:{SHA1}", "carol:hunter2")
-        for _ in range(3):
-            self.clock.advance(1)
-            self.assertEqual(b"ada", self.accepts(checker, login("ada")))
-            self.refuses(checker, login("bob"))
-        self.assertEqual(1, len(self.log))
-        self.assertIn(f"{self.path} stays as it was: line 2: ", str(self.log))
-        self.assertNotIn("hunter2", str(self.log))
-        self.write(f"bob:{SHA1}")
-        self.clock.advance(1)
-        self.assertEqual(b"bob", self.accepts(checker, login("bob")))
-
-    def test_gone(self) -> None:
-        """While the file is not there, nobody knows: not even those who were in it, and at once when it is back."""
-        checker = self.checker(f"ada:{SHA1}")
-        away = self.path.with_suffix(".away")
-        self.path.rename(away)
-        self.clock.advance(1)
-        for credentials in (login("ada"), login("eve"), Proof("ada")):
-            self.failureResultOf(checker.requestAvatarId(credentials), FileNotFoundError)
-        away.rename(self.path)
-        self.assertEqual(b"ada", self.accepts(checker, login("ada")))
-
-    def test_one_reader(self) -> None:
-        """Logins that come while the file is read wait for it, and do not read it themselves."""
-        threads = Threads()
-        checker = self.checker(f"ada:{SCRAM_256}", in_thread=threads)
-        self.write(f"bob:{SCRAM_256}")
-        self.clock.advance(1)
-        answers = [checker.requestAvatarId(Proof("bob")) for _ in range(5)]
-        self.assertEqual(1, threads.calls)
-        threads.run()
-        self.assertEqual([b"bob"] * 5, [self.successResultOf(each) for each in answers])
-        self.assertEqual(1, threads.calls)
-
-    def test_reader_goes_away(self) -> None:
-        """If the login that reads the file goes away, the next one reads it."""
-        threads = Threads()
-        checker = self.checker(f"ada:{SCRAM_256}", in_thread=threads)
-        self.write(f"bob:{SCRAM_256}")
-        self.clock.advance(1)
-        first, second = (checker.requestAvatarId(Proof("bob")) for _ in range(2))
-        first.cancel()
-        self.failureResultOf(first)
-        threads.run()
-        self.assertEqual(b"bob", self.successResultOf(second))
-
-    def test_changes_while_it_is_read(self) -> None:
-        """What is written while the file is read is seen the next time."""
-        checker = self.checker(f"ada:{SHA1}")
-        self.write("# still being written")
-        real = os.fstat
-
-        def fstat(descriptor: int) -> os.stat_result:
-            stat = real(descriptor)
-            if stat.st_ino == self.path.stat().st_ino:
-                patch.restore()
-                self.write(f"ada:{SHA1}", f"bob:{SHA1}")
-            return stat
-
-        patch = self.patch(os, "fstat", fstat)
-        for _ in range(2):
-            self.clock.advance(1)
-            checker.requestAvatarId(login("eve")).addErrback(lambda _: None)
-        self.assertEqual(b"bob", self.accepts(checker, login("bob")))
+        self.assertEqual(set(), both.scram_digests)
 
 
 class StartTests(FileCase):
@@ -394,7 +243,7 @@ class SecretsTests(TestCase):
         await refused(checker.requestAvatarId(login("user0", "hunter2")))
         await refused(checker.requestAvatarId(login("nobody", "hunter2")))
         path.unlink()
-        checker._looked -= 60
+        checker._file._looked -= 60
         with self.assertRaises(FileNotFoundError) as caught:
             await checker.requestAvatarId(login("user0", "hunter2"))
         text = "\n".join([*shown, str(caught.exception), str(log)])

@@ -1,6 +1,6 @@
 """Work that only so many do at once."""
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.checkers.kit import Threads
@@ -82,6 +82,28 @@ class TurnsTests(SynchronousTestCase):
         del self.threads.begun[0]
         self.threads.run()
         self.assertEqual(0, self.successResultOf(second))
+
+    def test_at_once(self) -> None:
+        """Work that ends when it begins: all who wait have their turns, more than Python's stack has room for."""
+        for stops in (False, True):
+            first: Deferred[int] = Deferred()
+            begun = iter([first])
+            turns = Turns(
+                1, waiting=2000, begin=lambda work, begun=begun: next(begun, None) or succeed(work()), stops=stops
+            )
+            answers = [turns.run(int) for _ in range(2001)]
+            first.callback(0)
+            self.assertEqual([0] * 2001, [self.successResultOf(each) for each in answers])
+
+    def test_does_not_begin(self) -> None:
+        """Work that cannot begin, as there are no threads any more, has had its turn as well."""
+
+        def begin(work: object) -> Deferred[int]:
+            raise RuntimeError("can't start new thread")
+
+        turns = Turns(1, begin=begin)
+        for _ in range(3):
+            self.failureResultOf(turns.run(int), RuntimeError)
 
 
 class ThreadTests(TestCase):

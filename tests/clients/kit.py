@@ -124,6 +124,10 @@ class Process(ProcessProtocol):
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
+    def signal(self, name: str) -> None:
+        """Send it the signal *name*: ``"HUP"``, for one."""
+        self.transport.signalProcess(name)
+
     def _seek(self) -> None:
         sought, self._sought = self._sought, []
         output = self.output if sought else ""

@@ -93,7 +93,9 @@ class SubmissionTestCase(ClientTestCase):
         :param checkers: asked besides those of the settings.
         :param settings: as in a file, with ``_`` for ``-``.
         """
-        self.service = SMTPService(load(self.settings(**{"auth": [await self.accounts(), "memory:bob:secret"], **settings})))
+        if "auth" not in settings:
+            settings["auth"] = [await self.accounts(), f"memory:{BOB.user}:{BOB.password}"]
+        self.service = SMTPService(load(self.settings(**settings)))
         portal = self.service.factory.security.portal
         for each in checkers:
             assert portal is not None

@@ -1,11 +1,12 @@
 """smtplib over TLS, and who may send by it."""
 
+import hashlib
 import smtplib
 import ssl
 from collections.abc import Callable
 from typing import Any
 
-from scramp import ScramClient, make_channel_binding  # type: ignore[import-untyped]  # it has no types
+from scramp import ScramClient  # type: ignore[import-untyped]  # it has no types
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
@@ -132,17 +133,31 @@ class MechanismTests(SMTPLibTestCase):
         self.assertEqual(self.logins.pop(0), ("PLAIN", "ann", "failed"))
         self.assert_sent(None, "PLAIN", "ann", octets=MESSAGE)
 
+    async def test_an_account_that_doveadm_has_made(self) -> None:
+        for scheme in "SHA512-CRYPT", "SCRAM-SHA-256":
+            made = await self.run_program("doveadm", "pw", "-s", scheme, "-p", ANN.password)
+            self.assertEqual(made.status, 0, str(made))
+            path = self.file("users", f"{ANN.user}:{made.output.strip()}\n".encode())
+            await self.start_service(auth=[f"passwd:{path}"])
+            await self.send(Way.STARTTLS, self.by("LOGIN", ANN, initial=True))
+            self.assert_sent(None, "LOGIN", "ann", octets=MESSAGE)
+            with self.assertRaises(smtplib.SMTPAuthenticationError):
+                await self.send(Way.STARTTLS, self.by("PLAIN", ANN.wrong, initial=True))
+            self.logins.clear()
+
 
 class ScrampTests(SMTPLibTestCase):
     """SCRAM, which smtplib has not, by the client that scramp has."""
-
-    BINDING = "tls-server-end-point"
 
     def by_scram(self, mechanism: str, account: Account) -> Callable[[smtplib.SMTP], object]:
         """Logs in, and sees to it that the server knows the password, too."""
 
         def log_in(client: smtplib.SMTP) -> object:
-            binding = make_channel_binding(self.BINDING, client.sock) if mechanism.endswith("-PLUS") else None
+            binding = None
+            if mechanism.endswith("-PLUS"):
+                tls: Any = client.sock
+                certificate = hashlib.sha256(tls.getpeercert(binary_form=True)).digest()
+                binding = ("tls-server-end-point", certificate)
             scram = ScramClient([mechanism], account.user, account.password, channel_binding=binding)
             steps = iter(
                 [

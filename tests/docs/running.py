@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from twistsmtp import service
+from twistsmtp import assembly
 
 MESSAGE = "Subject: Hello\r\n\r\nA body.\r\n"
 
@@ -40,7 +40,7 @@ def listen_anywhere(case: TestCase) -> list[tuple[str, IListeningPort]]:
             case.addCleanup(port.stopListening)
             return port
 
-    for module in (endpoints, service):
+    for module in (endpoints, assembly):
         case.patch(module, "serverFromString", Anywhere)
     return listening
 

@@ -11,10 +11,10 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs.pages import ROOT, Client
-from twistsmtp.config import SETTINGS
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.options import Options
+from twistsmtp.settings import SETTINGS
 from twistsmtp.wire.reply import Catalogue
 
 #: What Twisted's older log adds to events, in a process where somebody listens to it.

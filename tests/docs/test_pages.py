@@ -35,13 +35,13 @@ class CodeTests(SynchronousTestCase):
     """Blocks of Python."""
 
     def setUp(self) -> None:
-        put_package(self)
+        put_package(self, xlabel="extension", otp="mechanism", codes="mechanism-checker")
 
     def test_there_are_some(self) -> None:
         """The pages are read: each that has code gives some."""
         pages = {each.page for each in all_blocks("python")}
-        expected = {f"{name}.rst" for name in ("accounts", "deliveries", "embedding", "extending", "policies", "tutorial")}
-        self.assertEqual({"README.md", *expected}, pages)
+        names = "accounts deliveries embedding extending policies tls tutorial"
+        self.assertEqual({"README.md", *(f"{name}.rst" for name in names.split())}, pages)
 
     def test_no_block_is_overlooked(self) -> None:
         """Each block that is written is found."""
@@ -75,11 +75,12 @@ class CommandTests(SynchronousTestCase):
     """Command lines."""
 
     def setUp(self) -> None:
-        put_package(self)
+        put_package(self, xlabel="extension", otp="mechanism", codes="mechanism-checker")
         folder = Path(self.mktemp())
         folder.mkdir()
-        self.files = {"twistsmtp.toml": folder / "twistsmtp.toml"}
-        self.files["twistsmtp.toml"].write_text(block("operating.rst", "twistsmtp.toml").text)
+        self.files = {name: folder / name for name in ("twistsmtp.toml", "submission.toml")}
+        for name, path in self.files.items():
+            path.write_text(block("operating.rst", name).text)
         # Pages that have no file of their own have this one in mind.
         self.files["/etc/twistsmtp.toml"] = self.files["twistsmtp.toml"]
 

@@ -25,14 +25,11 @@ from tests.authentication import (
     secured,
 )
 from tests.scripted import Answer, Script
-from tests.support import Client, Server
-from twistsmtp.extensions.auth import AUTH, extension
+from tests.support import Client
+from twistsmtp.extensions.auth import AUTH
 from twistsmtp.limits import Limits
 from twistsmtp.sasl import load_mechanisms
-from twistsmtp.security import Security
-from twistsmtp.session import Stage
 from twistsmtp.tls.facts import TLS
-from twistsmtp.wire.grammar import Mailbox
 
 LINE = "500 5.5.6 Authentication exchange line is too long"
 RIGHT, NOT_RIGHT = "235 2.7.0", "535 5.7.8"
@@ -60,90 +57,12 @@ class AuthTestCase(SynchronousTestCase):
         self.assertEqual(client.session.identity, USER)
 
 
-class OfferTests(AuthTestCase):
-    """Section 3: what EHLO says."""
-
-    def test_a_server_without_a_portal(self) -> None:
-        client = Server().connect().hello()
-        self.assertEqual(offer(client), [])
-        self.assertEqual(client.codes(f"AUTH PLAIN {plain()}"), ["502 5.5.1"])
-
-    def test_only_under_tls(self) -> None:
-        server = secured(plaintext_auth=False, tls=certificates())
-        client = TLSClient(server)
-        self.assertEqual(offer(client), [])
-        client.start_tls()
-        self.assertEqual(offer(client), ["PLAIN", "LOGIN"])
-        implicit = TLSClient(server, implicit=True).shake_hands()
-        implicit.read()
-        self.assertEqual(offer(implicit), ["PLAIN", "LOGIN"])
-        for each in (client, implicit):
-            self.assertEqual(each.codes(f"AUTH PLAIN {plain()}"), [RIGHT])
-
-    def test_without_tls_where_the_setting_says_so(self) -> None:
-        self.assertEqual(offer(self.client()), ["PLAIN", "LOGIN"])
-
-    def test_what_the_checkers_can_check_in_order_of_strength(self) -> None:
-        everyone = (Passwords, Digests, Bearers, Scrams)
-        for kinds, names in (
-            ((), ["PLAIN", "LOGIN"]),
-            ((Digests,), ["CRAM-MD5"]),
-            ((Bearers,), ["OAUTHBEARER", "XOAUTH2"]),
-            ((Scrams,), ["SCRAM-SHA-256", "SCRAM-SHA-1"]),
-            ((Passwords, Digests), ["CRAM-MD5", "PLAIN", "LOGIN"]),
-            ((Anybody,), []),  # off by default
-            (
-                everyone,
-                ["SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5", "PLAIN", "LOGIN"],
-            ),
-        ):
-            self.assertEqual(offer(self.client(*[kind() for kind in kinds])), names)
-
-    def test_chosen_by_name(self) -> None:
-        chosen = load_mechanisms(["login", "ANONYMOUS", "CRAM-MD5", "PLAIN"])
-        client = self.client(Passwords(), Anybody(), mechanisms=chosen, realm=Realm(visitors=Realm().delivery))
-        self.assertEqual(offer(client), ["LOGIN", "ANONYMOUS", "PLAIN"])
-
-    def test_one_that_is_left_out_is_unknown(self) -> None:
-        client = self.client(mechanisms=load_mechanisms(["LOGIN"]))
-        self.assertEqual(client.codes(f"AUTH PLAIN {plain()}"), ["504 5.5.4"])
-
-    def test_those_that_bind_to_the_channel_only_where_there_is_one(self) -> None:
-        client = self.client(Scrams())
-        self.assertEqual(offer(client), ["SCRAM-SHA-256", "SCRAM-SHA-1"])
-        over = TLSClient(secured(Scrams(), tls=certificates())).hello()
-        assert isinstance(over, TLSClient)
-        self.assertEqual(
-            offer(over.start_tls()), ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1"]
-        )
-        self.assertEqual(authenticate(over, "SCRAM-SHA-256")[-1][:9], RIGHT)
-
-    def test_a_client_that_could_bind_where_no_plus_is_offered(self) -> None:
-        # RFC 5802 section 6: with "y" it says so, and that the server cannot; which is true here.
-        server = secured(Scrams(), tls=certificates(), mechanisms=load_mechanisms(["SCRAM-SHA-1"]))
-        client = TLSClient(server).hello()
-        assert isinstance(client, TLSClient)
-        client.start_tls().hello()
-        self.assertEqual(client.codes(f"AUTH SCRAM-SHA-1 {encoded('y,,n=tim,r=nonce')}"), ["334"])
-
-    def test_not_again_to_who_has_authenticated(self) -> None:
-        client = self.client()
-        client.say(f"AUTH PLAIN {plain()}")
-        self.assertEqual(offer(client), [])
-
-    def test_the_row_of_the_table(self) -> None:
-        made = extension()
-        [verb] = made.verbs
-        self.assertEqual((made.rfc, verb.name, verb.stages), ("RFC 4954", "AUTH", Stage.READY | Stage.BARRED))
-        self.assertEqual(self.client().say("HELP AUTH")[0][:43], "214-2.0.0 AUTH mechanism [initial-response]")
-
-
 class OrderTests(AuthTestCase):
     """When AUTH may be said."""
 
     def test_before_ehlo(self) -> None:
-        for settings in ({}, {"require_auth": True}):
-            client = secured(**settings).connect()
+        for required in (False, True):
+            client = secured(require_auth=required).connect()
             client.read()
             self.assertEqual(client.codes(f"AUTH PLAIN {plain()}"), ["503 5.5.1"])
 
@@ -427,86 +346,6 @@ class FailureTests(AuthTestCase):
         self.assertEqual(authenticate(client, "SCRAM-SHA-1")[-1], "454 4.7.0 Temporary authentication failure")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assert_nobody(client)
-
-
-class MailTests(AuthTestCase):
-    """Section 5: the AUTH parameter of MAIL."""
-
-    def path(self, client: Client, parameter: str, sender: str = "a@client.test") -> Any:
-        self.assertEqual(client.codes(f"MAIL FROM:<{sender}> {parameter}"), ["250 2.1.0"], parameter)
-        reverse_path = client.session.current.reverse_path
-        client.say("RSET")
-        return reverse_path
-
-    def test_who_submitted_it(self) -> None:
-        client = Server().connect().hello()
-        for parameter, mailbox in (
-            ("AUTH=ann@client.test", Mailbox("ann", "client.test")),
-            ("auth=Ann@Client.Test", Mailbox("Ann", "Client.Test")),
-            ("AUTH=e+3Dmc2@example.com", Mailbox("e=mc2", "example.com")),  # the section's own
-            ("AUTH=a+2Bb@example.com", Mailbox("a+b", "example.com")),
-            ("AUTH=+22a+20b+22@example.com", Mailbox("a b", "example.com")),
-            ("AUTH=a@[192.0.2.1]", Mailbox("a", "[192.0.2.1]")),
-            ("AUTH=+C3+BC@example.com", Mailbox("ü", "example.com")),
-            ("AUTH=<>", None),
-        ):
-            path = self.path(client, parameter)
-            self.assertEqual(path.get(AUTH), mailbox, parameter)
-            self.assertEqual(path.options, (("AUTH", parameter[5:]),))
-
-    def test_nobody_said(self) -> None:
-        client = Server().connect().hello()
-        client.say("MAIL FROM:<>")
-        self.assertIsNone(client.session.current.reverse_path.get(AUTH))
-
-    def test_it_is_kept_for_the_delivery(self) -> None:
-        client = self.client()
-        client.say(f"AUTH PLAIN {plain()}", "MAIL FROM:<a@client.test> SIZE=9 AUTH=ann@client.test BODY=8BITMIME")
-        delivery: Any = self.realm.delivery
-        self.assertEqual(str(delivery.transactions[0].reverse_path.get(AUTH)), "ann@client.test")
-
-    def test_what_it_is_not(self) -> None:
-        client = Server().connect().hello()
-        for value in (
-            "",
-            "=",
-            "=nonsense",
-            "=<ann@client.test>",
-            "=ann",
-            "=ann@",
-            "=@client.test",
-            "=+3D",
-            "=a+b@client.test",
-            "=a+3d@client.test",
-            "=a+4@client.test",
-            "=a+3D@client.test=",
-            "=a+0D+0AMAIL@client.test",
-            "=a+00@client.test",
-            "=+FF@client.test",
-            "=ü@client.test",
-            "=<",
-            "=<>x",
-            "=<> AUTH=<>",
-        ):
-            self.assertEqual([r[:3] for r in client.codes(f"MAIL FROM:<> AUTH{value}")], ["501"], value)
-            self.assertIsNone(client.session.transaction)
-
-    def test_its_length(self) -> None:
-        # Section 3 (5): it extends the maximum length of MAIL by 500 octets.
-        client = Server().connect().hello()
-        domain = ".".join(["d" * 60] * 3) + ".test"
-        longest = f"MAIL FROM:<{'l' * 64}@{domain}> AUTH={'+6C' * 64}@{domain}"
-        self.assertGreater(len(longest), 510)
-        self.assertEqual(client.codes(longest), ["250 2.1.0"])
-        self.assertEqual(client.session.current.reverse_path.get(AUTH), Mailbox("l" * 64, domain))
-
-    def test_it_is_an_extension(self) -> None:
-        client = Server().connect()
-        self.assertEqual(client.codes("HELO client.test", "MAIL FROM:<> AUTH=<>"), ["220", "250", "555 5.5.4"])
-
-    def test_without_a_portal_too(self) -> None:
-        self.assertIsNone(Security().portal)
-        self.assertIsNone(self.path(Server().connect().hello(), "AUTH=<>").get(AUTH))
 
 
 class TranscriptTests(AuthTestCase):

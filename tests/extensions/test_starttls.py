@@ -160,7 +160,7 @@ class InjectionTests(StartTLSTestCase):
         self.assertEqual(client.codes("NOOP", "MAIL FROM:<>"), ["250 2.0.0", "503 5.5.1"])
         client.hello()
         self.assertEqual(client.message(b"good\r\n")[0][:9], "250 2.0.0")
-        self.assertEqual([each.reverse_path.mailbox.local for each in client.server.delivery.transactions], ["a"])
+        self.assertEqual([str(each.reverse_path) for each in client.server.delivery.transactions], ["a@client.test"])
 
     def test_in_one_segment(self) -> None:
         for injected in INJECTED:

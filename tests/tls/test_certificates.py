@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
@@ -346,3 +347,28 @@ class ReloadTests(CertificatesTestCase):
                 self.clock.advance(60)
                 self.shown(certificates)
         self.assert_log(log, *["error: a.pem: it is not a PEM file; what was read before stays in use"] * 2)
+
+    def test_a_folder_that_is_gone_when_it_is_looked_at(self) -> None:
+        certificates = self.certificates(self.folder)
+        self.folder.rename(f"{self.folder}.gone")
+        with log_of() as log:
+            certificates.refresh()
+            certificates.refresh()
+        self.assertEqual(len(log), 1)
+        self.assertIn("No such file", log[0])
+        self.assertEqual(self.shown(certificates, "b.test"), "b.test")
+        Path(f"{self.folder}.gone").rename(self.folder)
+        self.write("b.pem", "new.test", "b.test")
+        certificates.refresh()
+        self.assertEqual(self.shown(certificates, "b.test"), "new.test")
+
+    def test_what_openssl_does_not_take_together(self) -> None:
+        ca = self.folder / "ca"
+        ca.write_bytes(pem(build("Old", ca=True).certificate))
+        certificates = self.certificates(self.a, client_auth=ClientAuth.OPTIONAL, client_ca=ca)
+        ca.write_bytes(pem(build("New", ca=True).certificate))
+        with log_of() as log, mock.patch("twistsmtp.tls.certificates.make_context", side_effect=ValueError("no")):
+            certificates.reload()
+        self.assert_log(log, "error: no; what was read before stays in use")
+        self.assertEqual(self.shown(certificates), "a.test")
+        self.assertEqual(certificates.client_auth, ClientAuth.OPTIONAL)

@@ -35,6 +35,19 @@ from twistsmtp.tls.facts import TLS, Known, Peer
 TLS1_2, TLS1_3 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
+#: Signed with SHA-1, which nothing makes any more.
+SHA1 = b"""-----BEGIN CERTIFICATE-----
+MIIBeTCCASCgAwIBAgIUCBT/7Z4ToUWElDmzLUCvPsleq5swCQYHKoZIzj0EATAS
+MRAwDgYDVQQDDAdteC50ZXN0MCAXDTI2MTEyMjAzMjYzM1oYDzIxMjYxMDI5MDMy
+NjMzWjASMRAwDgYDVQQDDAdteC50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD
+QgAEZeLwOEAeTynYk1z2Yjv56/frEv+44C/TtwjUUj197ad/LU9MbLSHJ0oqsvii
+zZsf19PrlkP/PE2p5dD07nu+x6NTMFEwHQYDVR0OBBYEFPk0/jIr/ss1Zq6j9pgd
+K3ZNEE7CMB8GA1UdIwQYMBaAFPk0/jIr/ss1Zq6j9pgdK3ZNEE7CMA8GA1UdEwEB
+/wQFMAMBAf8wCQYHKoZIzj0EAQNIADBFAiEAzY1SDRLOvUyTd7W+eb0FSTNORYNd
+rR8SVMP6WAafaE8CIHCFVheAgbOMM8IeurZ9Oh75wvF+x/5R1JILJmlPX9MW
+-----END CERTIFICATE-----
+"""
+
 
 class HandshakeTestCase(TestCase):
     """Has handshakes in memory."""
@@ -151,6 +164,24 @@ class BindingTests(HandshakeTestCase):
         (self.folder / "mx.pem").write_bytes(built.all_pem)
         self.certificates = Certificates(self.folder / "mx.pem")
         self.assertIsNone(self.end_points("mx.test", built.certificate)[0])
+
+    def test_end_point_where_the_signature_has_a_hash_that_is_broken(self) -> None:
+        class Shows:
+            """A connection, as far as it is asked."""
+
+            get_servername = get_alpn_proto_negotiated = partial(bytes)
+            get_cipher_name = partial(str)
+            get_protocol_version = partial(int, TLS1_3)
+            certificate: crypto.X509 | None = crypto.X509.from_cryptography(x509.load_pem_x509_certificate(SHA1))
+
+            def get_certificate(self) -> crypto.X509 | None:
+                return self.certificate
+
+        connection: Any = Shows()
+        expected = x509.load_pem_x509_certificate(SHA1).fingerprint(hashes.SHA256())
+        self.assertEqual(TLS.of(connection).binding("tls-server-end-point"), expected)
+        connection.certificate = None
+        self.assertIsNone(TLS.of(connection).binding("tls-server-end-point"))
 
 
 def dns_names(seen: x509.Certificate) -> list[str]:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 #: Which account stands in for which unknown user; nobody outside can tell.
 _SECRET = os.urandom(32)
 
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A user."""
@@ -64,6 +65,12 @@ class Accounts:
             digest: tuple(keys.iterations for each in self._accounts if (keys := each.keys(digest)))
             for digest in DIGESTS
         }
+        #: The digests that some have SCRAM keys of.
+        self.digests = frozenset(digest for digest, each in self._iterations.items() if each)
+        #: The digests that all have SCRAM keys of.
+        self.common_digests = frozenset(
+            digest for digest in self.digests if len(self._iterations[digest]) == len(self._accounts)
+        )
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -76,6 +83,11 @@ class Accounts:
         name = prepared_name(username)
         return None if name is None else self._by_name.get(name)
 
+    def keys(self, username: str, digest: str) -> ScramKeys | None:
+        """The SCRAM keys of the user of that name, if there are any."""
+        account = self.find(username)
+        return account.keys(digest) if account else None
+
     def stand_in(self, username: str) -> Account | None:
         """An account to check the password of an unknown user against, so that it takes as long as for a known one.
 
@@ -87,16 +99,6 @@ class Accounts:
     def decoy(self, username: str, digest: str) -> ScramKeys:
         """Keys for a user who has none, with as many iterations as those of the others have."""
         return decoy_keys(username, digest, _pick(username, self._iterations[digest]) or SCRAM_ITERATIONS)
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """The digests that some have SCRAM keys of."""
-        return frozenset(digest for digest, each in self._iterations.items() if each)
-
-    @property
-    def common_digests(self) -> frozenset[str]:
-        """The digests that all have SCRAM keys of."""
-        return frozenset(digest for digest in self.digests if len(self._iterations[digest]) == len(self))
 
 
 def _pick(username: str, choices: Sequence[T]) -> T | None:

@@ -91,18 +91,22 @@ class _Scheme:
 
 _SCHEMES = {
     "argon2": _Scheme(
-        re.compile(r"\$argon2(?:id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"),
+        re.compile(r"\$argon2(?:id|i|d)\$v=[0-9]+\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"),
         _argon2,
         ("argon2", "argon2"),
     ),
-    "bcrypt": _Scheme(re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}"), _bcrypt, ("bcrypt", "bcrypt")),
+    "bcrypt": _Scheme(
+        re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}"),
+        _bcrypt,
+        ("bcrypt", "bcrypt"),
+    ),
     "sha512-crypt": _Scheme(
-        re.compile(r"\$6\$(?:rounds=\d+\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}"),
+        re.compile(r"\$6\$(?:rounds=[1-9][0-9]{3,8}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}"),
         _crypt("sha512_crypt"),
         ("passlib.hash", "crypt"),
     ),
     "sha256-crypt": _Scheme(
-        re.compile(r"\$5\$(?:rounds=\d+\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{43}"),
+        re.compile(r"\$5\$(?:rounds=[1-9][0-9]{3,8}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{43}"),
         _crypt("sha256_crypt"),
         ("passlib.hash", "crypt"),
     ),
@@ -115,8 +119,8 @@ _SCHEMES = {
 }
 
 _BASE64 = r"([A-Za-z0-9+/]+={0,2})"
-_DOVECOT_SCRAM = re.compile(rf"\{{SCRAM-(SHA-256|SHA-1)\}}(\d+),{_BASE64},{_BASE64},{_BASE64}")
-_POSTGRESQL_SCRAM = re.compile(rf"SCRAM-(SHA-256)\$(\d+):{_BASE64}\${_BASE64}:{_BASE64}")
+_DOVECOT_SCRAM = re.compile(rf"\{{SCRAM-(SHA-256|SHA-1)\}}([0-9]{{1,10}}),{_BASE64},{_BASE64},{_BASE64}")
+_POSTGRESQL_SCRAM = re.compile(rf"SCRAM-(SHA-256)\$([0-9]{{1,10}}):{_BASE64}\${_BASE64}:{_BASE64}")
 #: Names that Dovecot puts in front of what says by itself what it is.
 _DOVECOT = re.compile(r"\{(?:ARGON2ID?|BLF-CRYPT|SHA512-CRYPT|SHA256-CRYPT|CRYPT)\}(?=\$)")
 #: What may be shown of a hash that is none that we know.

@@ -2,16 +2,18 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twistsmtp.checkers.claims import Claims, Rejected
 from twistsmtp.checkers.errors import Unavailable, extra
+from twistsmtp.checkers.turns import Turns
 
 __all__ = ["KeySet", "SignedTokens"]
 
@@ -30,6 +32,8 @@ PAUSE = 60.0
 FIRST_PAUSE = 5.0
 #: Keys that are tried on a token that names none.
 _MOST = 16
+#: Tokens that are checked at once.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,20 @@ class KeySet:
 
     :param fetch: gives the octets of the set, or fails.
     :param now: a clock, in seconds.
+    :param in_thread: calls a function in a thread, with arguments, and returns a Deferred.
     :raises MissingExtra: PyJWT is not installed.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[bytes]], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[bytes]],
+        now: Callable[[], float] = time.monotonic,
+        in_thread: Callable[..., Deferred[Any]] = deferToThread,
+    ) -> None:
         self._jwt = extra("jwt", "jwt")
         self._fetch = fetch
         self._now = now
+        self._in_thread = in_thread
         self._keys: list[_Key] | None = None
         self._fetched = self._tried = -AGE
         #: Who waits for the keys that are being fetched.
@@ -92,7 +103,7 @@ class KeySet:
 
     async def _renew(self) -> None:
         try:
-            self._keys = self._parse(await self._fetch())
+            self._keys = await self._in_thread(self._parse, await self._fetch())
             self._fetched = self._tried
         except Exception as error:
             _log.error("keys of tokens cannot be fetched: {problem}", problem=str(error))
@@ -103,6 +114,7 @@ class KeySet:
             each.callback(None)
 
     def _parse(self, octets: bytes) -> list[_Key]:
+        """The keys of a set. It takes its time."""
         try:
             entries = json.loads(octets)["keys"]
             keys = [key for entry in entries if (key := self._key(entry))]
@@ -130,24 +142,35 @@ class KeySet:
 
 
 class SignedTokens:
-    """Tokens that are signed (JWT): the signature says who made them."""
+    """Tokens that are signed (JWT): the signature says who made them.
 
-    def __init__(self, keys: KeySet) -> None:
+    :param turns: bounds how many are checked at once; threads by default.
+    """
+
+    def __init__(self, keys: KeySet, turns: Turns | None = None) -> None:
         self._jwt = extra("jwt", "jwt")
         self._keys = keys
+        self._turns = Turns(AT_ONCE) if turns is None else turns
 
     async def claims(self, token: str) -> Claims:
         """What *token* says, if one of the keys has signed it. Times and names in it are not looked at.
 
         :raises UnauthorizedLogin: it is no token.
         :raises Rejected: none of the keys has signed it.
-        :raises Unavailable: there are no keys.
+        :raises Unavailable: there are no keys, or too many are logging in.
         """
         try:
             kid = self._jwt.get_unverified_header(token).get("kid")
-        except self._jwt.PyJWTError:
+        except (self._jwt.PyJWTError, RecursionError):  # the second is JSON's, for what is nested too deeply
             raise UnauthorizedLogin from None
-        for key in await self._keys.find(kid):
+        claims: Claims | None = await self._turns.run(self._signed, token, await self._keys.find(kid))
+        if claims is None:
+            raise Rejected("its signature is not of a key that is known")
+        return claims
+
+    def _signed(self, token: str, keys: Sequence[_Key]) -> Claims | None:
+        """What *token* says, or ``None`` if none of *keys* has signed it. It takes a millisecond for each of them."""
+        for key in keys:
             try:
                 claims: Claims = self._jwt.decode(
                     token, key.key, algorithms=list(key.algorithms), options=_SIGNATURE_ONLY
@@ -155,7 +178,7 @@ class SignedTokens:
             except self._jwt.PyJWTError:
                 continue
             return claims
-        raise Rejected("its signature is not of a key that is known")
+        return None
 
 
 _SIGNATURE_ONLY = {"verify_signature": True} | dict.fromkeys(

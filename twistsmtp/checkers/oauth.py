@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -189,8 +190,8 @@ def _keys_at(web: Web, url: str) -> KeySet:
 
 
 def _keys_in_file(path: str) -> KeySet:
-    async def fetch() -> bytes:
-        return Path(path).read_bytes()
+    def fetch() -> Deferred[bytes]:
+        return deferToThread(Path(path).read_bytes)
 
     Path(path).read_bytes()  # what cannot be read is to be known at once
     return KeySet(fetch)

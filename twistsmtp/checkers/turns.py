@@ -1,9 +1,10 @@
 """Work that only so many may do at once, for all connections together."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 
 from twistsmtp.checkers.errors import Unavailable
@@ -31,10 +32,12 @@ class Turns:
         begin: Callable[..., Deferred[Any]] = deferToThread,
         stops: bool = False,
     ) -> None:
-        self._turns = DeferredSemaphore(limit)
+        self._free = limit
         self._most = waiting
         self._begin = begin
         self._stops = stops
+        self._waiting: deque[Deferred[None]] = deque()
+        self._giving = False
 
     def run(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Deferred[Any]:
         """What *work* gives, when it has had its turn.
@@ -44,18 +47,37 @@ class Turns:
 
         :raises Unavailable: too many wait.
         """
-        if len(self._turns.waiting) >= self._most:
+        if len(self._waiting) >= self._most:
             raise Unavailable("too many logins at once")
-        return self._turns.acquire().addCallback(self._do, work, args, kwargs)
+        turn: Deferred[None] = Deferred(self._waiting.remove)
+        answer = turn.addCallback(self._do, work, args, kwargs)
+        self._waiting.append(turn)
+        self._give()
+        return answer
+
+    def _give(self) -> None:
+        """Give those who wait their turns, while there are any.
+
+        Work may end at once, and then comes back to here: this loop goes on, as Python's stack would end before
+        hundreds who wait have had their turns, one inside the other.
+        """
+        if self._giving:
+            return
+        self._giving = True
+        while self._free and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().callback(None)
+        self._giving = False
 
     def _do(self, _: object, work: Callable[..., object], args: Any, kwargs: Any) -> Deferred[Any]:
-        begun = self._begin(work, *args, **kwargs)
+        begun: Deferred[Any] = maybeDeferred(self._begin, work, *args, **kwargs).addBoth(self._ended)
         if self._stops:
-            return begun.addBoth(self._ended)
+            return begun
         answer: Deferred[Any] = Deferred()
-        begun.addBoth(self._ended).addBoth(answer.callback)  # a Failure goes to the errbacks
+        begun.addBoth(answer.callback)  # a Failure goes to the errbacks
         return answer
 
     def _ended(self, result: T) -> T:
-        self._turns.release()
+        self._free += 1
+        self._give()
         return result
