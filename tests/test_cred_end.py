@@ -1,5 +1,7 @@
 """When an avatar is logged out, whichever way a client leaves; and the avatar of those who have not authenticated."""
 
+# Not `suppress` by itself: trial would take that name in a module for its own setting.
+import contextlib
 from typing import Any
 
 from twisted.cred.error import LoginFailed
@@ -23,6 +25,31 @@ from tests.credkit import ID, NO, NOT_RIGHT, AuthPolicy, CredTestCase, Oops, cha
 from tests.scripted import AT_ONCE, LATER, Answer, How, Script, ScriptedDelivery, ScriptedPolicy
 from tests.support import Client, Server
 from twistsmtp.limits import Limits
+
+
+class Stubborn(Realm):
+    """Has an avatar, in spite of being cancelled.
+
+    :param way: by a ``"Deferred"`` that fires none the less, by a ``"coroutine"`` that goes on, or by one that
+        goes on when `later` has fired.
+    """
+
+    def __init__(self, way: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._way = way
+        self.later: Deferred[None] = Deferred()
+
+    def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803
+        if self._way == "Deferred":
+            return Deferred(lambda waiting: waiting.callback(self._give(avatarId)))
+        return Deferred.fromCoroutine(self._go_on(avatarId))
+
+    async def _go_on(self, avatar_id: object) -> Any:
+        with contextlib.suppress(CancelledError):
+            await Deferred()
+        if self._way == "later":
+            await self.later
+        return self._give(avatar_id)
 
 
 class EndTests(CredTestCase):
@@ -135,29 +162,12 @@ class EndTests(CredTestCase):
             self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_an_avatar_that_comes_in_spite_of_being_cancelled(self) -> None:
-        """By a Deferred that is none the less fired, or by a coroutine that goes on."""
-
-        class Stubborn(Realm):
-            coroutine = False
-
-            def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803
-                if not self.coroutine:
-                    return Deferred(lambda waiting: waiting.callback(self._give(avatarId)))
-
-                async def give() -> Any:
-                    try:
-                        await Deferred()
-                    except CancelledError:
-                        return self._give(avatarId)
-
-                return Deferred.fromCoroutine(give())
-
-        for coroutine in (False, True):
-            realm = Stubborn()
-            realm.coroutine = coroutine
+        for way in ("Deferred", "coroutine", "later"):
+            realm = Stubborn(way)
             client = self.connect(secured(realm=realm))
             client.say(f"AUTH PLAIN {plain()}")
             client.vanish()
+            realm.later.callback(None)
             self.assert_over(client, realm)
 
     def test_logging_out_fails(self) -> None:
@@ -251,14 +261,12 @@ class VisitorTests(CredTestCase):
             self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_gone_and_it_answers_all_the_same(self) -> None:
-        class Stubborn(Realm):
-            def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803
-                return Deferred(lambda waiting: waiting.callback(self._give(avatarId)))
-
-        realm = Stubborn(visitors=ScriptedDelivery())
-        client = secured(Passwords(), Anybody(), realm=realm).connect()
-        client.vanish()
-        self.assertEqual((realm.given, realm.left, client.wire.writes), ([()], [()], []))
+        for way in ("Deferred", "coroutine", "later"):
+            realm = Stubborn(way, visitors=ScriptedDelivery())
+            client = secured(Passwords(), Anybody(), realm=realm).connect()
+            client.vanish()
+            realm.later.callback(None)
+            self.assertEqual((realm.given, realm.left, client.wire.writes), ([()], [()], []), way)
 
     def test_a_realm_that_fails(self) -> None:
         for how in (*AT_ONCE, *LATER):

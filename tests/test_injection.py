@@ -119,12 +119,12 @@ class InjectionTests(TestCase):
         port: Any = service.ports[0]
         self.port: int = port.getHost().port
 
-    def talk(self, talk: Callable[[Peer], T], peer: Peer | None = None) -> "Deferred[T]":
-        """What *talk* returns, in a thread."""
+    def talk(self, talk: Callable[..., T], *arguments: Any, peer: Peer | None = None) -> "Deferred[T]":
+        """What *talk* returns, in a thread; it has a client, by default a new one, and *arguments*."""
 
         def run() -> T:
             with contextlib.closing(peer or Peer(self.port)) as client:
-                return talk(client)
+                return talk(client, *arguments)
 
         return deferToThread(run)
 
@@ -165,7 +165,7 @@ class InjectionTests(TestCase):
             self.assert_nothing_ran(peer)
 
         for evil in EVIL.values():
-            await self.talk(lambda peer, evil=evil: talk(peer, evil))
+            await self.talk(talk, evil)
             self.assert_one_message()
 
     async def test_in_one_segment_with_all_before_it(self) -> None:
@@ -180,7 +180,7 @@ class InjectionTests(TestCase):
             self.assert_nothing_ran(peer)
 
         for evil in EVIL.values():
-            await self.talk(lambda peer, evil=evil: talk(peer, evil))
+            await self.talk(talk, evil)
             self.assert_one_message()
 
     async def test_in_a_segment_of_its_own(self) -> None:
@@ -198,7 +198,7 @@ class InjectionTests(TestCase):
             await deferToThread(self.greeted, peer)
             peer.send(STARTTLS)
             peer.send(evil)
-            await self.talk(go_on, peer)
+            await self.talk(go_on, peer=peer)
             self.assert_one_message()
 
     async def test_as_fast_as_it_comes(self) -> None:
@@ -218,7 +218,7 @@ class InjectionTests(TestCase):
             return True
 
         for evil in [*EVIL.values()] * 5:
-            if await self.talk(lambda peer, evil=evil: talk(peer, evil)):
+            if await self.talk(talk, evil):
                 works += 1
                 self.assert_one_message()
             self.assertEqual((self.delivery.messages, self.logins), ([], []))
@@ -240,7 +240,7 @@ class InjectionTests(TestCase):
         await deferToThread(self.greeted, bystander)
         self.assertEqual((await deferToThread(bystander.say, b"MAIL FROM:<a@client.test>\r\n"))[:4], "250 ")
         for evil in EVIL.values():
-            said = await self.talk(lambda peer, evil=evil: talk(peer, evil))
+            said = await self.talk(talk, evil)
             # Nothing, or an alert of TLS.
             self.assertRegex(said, rb"\A(\x15\x03[\x00-\x04]\x00\x02\x02.)?\Z")
         self.assertEqual((self.delivery.messages, self.logins), ([], []))
@@ -249,12 +249,13 @@ class InjectionTests(TestCase):
             commands = b"RCPT TO:<b@mx.test>\r\n", b"DATA\r\n", b"Subject: good\r\n\r\ngood\r\n.\r\n", b"QUIT\r\n"
             return [peer.say(each)[:3] for each in commands]
 
-        self.assertEqual(await self.talk(end, bystander), ["250", "354", "250", "221"])
+        self.assertEqual(await self.talk(end, peer=bystander), ["250", "354", "250", "221"])
         self.assertEqual(len(self.delivery.messages), 1)
 
     async def test_a_client_that_waits_for_nothing(self) -> None:
         """A hello of TLS right behind STARTTLS is thrown away with all else, and the client's time runs out."""
-        self.start(**{"limits.handshake_time": 0.2})
+        # The server looks after its clients the more often the shorter a window of the rate of DATA is.
+        self.start(**{"limits.handshake-time": 0.2, "limits.data-window": 1})
 
         def talk(peer: Peer) -> str:
             self.greeted(peer)

@@ -7,17 +7,20 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from queue import Queue
 from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.authentication import Realm, certificates, encoded, plain, portal
-from tests.loopback import CODES, CONVERSATION, LoopbackTestCase, codes, connect, read_all
+from tests.loopback import CODES, CONVERSATION, PATIENCE, LoopbackTestCase, codes, connect, read_all
 from tests.scripted import Answer, How, Script, ScriptedPolicy
 from twistsmtp.limits import Limits
 from twistsmtp.security import Security
 
 STARTTLS = b"EHLO client.test\r\nSTARTTLS\r\n"
+#: What somebody slips in.
+INJECTED = b"EHLO evil.test\r\nMAIL FROM:<evil@client.test>\r\n"
 #: How a ClientHello begins, and never goes on.
 HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01\x00"
 
@@ -100,20 +103,26 @@ class StartTLSTests(LoopbackTestCase):
         self.assertEqual({str(each.reverse_path) for each in self.delivery.transactions}, {"a@client.test"})
 
     async def test_injected_before_the_reply_is_read(self) -> None:
-        # The server is kept busy by a policy, so that the second segment is in its socket when STARTTLS is its turn.
-        for flood in (1, 1000):
-            await self.inject_before_the_reply_is_read(flood)
+        """A policy keeps the server busy, so that it all is in the server's buffer when it is STARTTLS's turn."""
+        await self.inject_before_the_reply_is_read(INJECTED)
 
-    async def inject_before_the_reply_is_read(self, flood: int) -> None:
+    async def test_injected_and_not_even_received(self) -> None:
+        """The buffer is full, so that the last of it is in the socket still."""
+        await self.inject_before_the_reply_is_read(INJECTED * 100)
+
+    async def inject_before_the_reply_is_read(self, injected: bytes) -> None:
+        from twisted.internet import reactor
+
         script = Script(policy_hello=[Answer(How.DEFERRED)])
         address = await self.serve_tls(script, policies=[ScriptedPolicy(script)], limits=Limits(buffered=1024))
-        injected = b"EHLO evil.test\r\nMAIL FROM:<evil@client.test>\r\n" * flood
+        pieces: Queue[bytes] = Queue()
 
         def talk() -> bytes:
             with closing(connect(address)) as client:
                 read_until(client, b"\r\n")
-                client.sendall(STARTTLS)
-                client.sendall(injected)
+                for piece in iter(lambda: pieces.get(timeout=PATIENCE), b""):
+                    client.sendall(piece)
+                    pieces.task_done()
                 said = read_until(client, READY)
                 self.assertEqual(codes(said), ["250", "220"])
                 with under_tls(client) as tls:
@@ -121,9 +130,18 @@ class StartTLSTests(LoopbackTestCase):
                     return read_all(tls)
 
         talking = self.in_thread(talk)
+        pieces.put(STARTTLS)
         await self.until(lambda: script.waiting)
         [protocol] = self.factory.connections
+        pieces.put(injected)
         await self.until(lambda: len(protocol._buffer) >= min(len(injected), 1024))
+        pieces.put(INJECTED)
+        await self.until(lambda: not pieces.unfinished_tasks)
+        if len(injected) > 1024:
+            readers: Any = reactor
+            self.assertNotIn(protocol.transport, readers.getReaders())
+            self.assertTrue(protocol.transport.socket.recv(1, socket.MSG_PEEK))
+        pieces.put(b"")
         script.release()
         self.assertEqual(codes(await talking), CODES[1:])
         self.assertEqual([str(each.reverse_path) for each in self.delivery.transactions], ["a@client.test"])

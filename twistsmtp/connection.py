@@ -78,6 +78,40 @@ class Shared(Protocol):
 class Connection(LineReceiver):
     """What a connection is, whatever is spoken on it."""
 
+    # More than 29 attributes, and CPython 3.11 has each instance keep a dictionary of its own.
+    __slots__ = (
+        "_asked",
+        "_buffer",
+        "_closing_since",
+        "_draining",
+        "_greeting_call",
+        "_half_closed",
+        "_handshake_since",
+        "_intake",
+        "_intake_since",
+        "_out",
+        "_overlong",
+        "_overlong_verb",
+        "_pending",
+        "_reason",
+        "_reply_octets",
+        "_waiting_since",
+        "_window",
+        "connected",
+        "connected_at",
+        "early_talker",
+        "factory",
+        "greeted",
+        "last_heard",
+        "octets_in",
+        "octets_out",
+        "paused",
+        "ready",
+        "seconds",
+        "session",
+        "transport",
+    )
+
     factory: Shared
     session: Session
     transport: Any
@@ -87,6 +121,8 @@ class Connection(LineReceiver):
     def __init__(self) -> None:
         # All of it on the instance, and none as a default on the class: CPython 3.11 takes about six times as long to
         # read an attribute of a class through an instance, and these are read for each command.
+        self.transport = None
+        self.connected = 0
         self.paused = False
         self._buffer = b""
         #: When a whole command, octets of a message or an answer of ours were last there, and when the connection was

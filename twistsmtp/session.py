@@ -58,6 +58,10 @@ class Stage(IntEnum):
     BARRED = 16
 
 
+# To look a member up in an enumeration takes about as long as a call, and these are set for each message.
+_MAIL, _RCPT = Stage.MAIL, Stage.RCPT
+
+
 class Phase(StrEnum):
     """When policies are asked; the value is the name of a policy's method."""
 
@@ -314,24 +318,22 @@ class Session:
         """Begin anew, as RFC 3207 section 4.2 wants it behind STARTTLS: nothing that the client said in plain text
         is known any more. What is known of the client in other ways stays: `peer`, `annotations` and `counts`."""
         self.reset()
-        self._leave()
+        self._say_goodbye()
+        self.identity, self.delivery = None, self.visitor
         self.helo, self.esmtp = None, False
         self.rest()
 
     def end(self) -> None:
-        """The connection is ending."""
+        """The connection is ending. Who the client was is still known, for the log."""
         self.over = True
         self.reset()
-        self._leave()
-        log_out, self._visitor_log_out = self._visitor_log_out, None
-        self._say_goodbye(log_out)
+        self._say_goodbye()
+        self._log_out, self._visitor_log_out = self._visitor_log_out, None
+        self._say_goodbye()
 
-    def _leave(self) -> None:
+    def _say_goodbye(self) -> None:
+        """Tell the realm that the avatar is not used any more."""
         log_out, self._log_out = self._log_out, None
-        self.identity, self.delivery = None, self.visitor
-        self._say_goodbye(log_out)
-
-    def _say_goodbye(self, log_out: Callable[[], object] | None) -> None:
         if log_out is not None:
             try:
                 log_out()
@@ -342,12 +344,12 @@ class Session:
         """MAIL was accepted."""
         self.counts.transactions += 1
         self.transaction = Transaction(f"{self.id}-{self.counts.transactions}", reverse_path, delivery)
-        self.stage = Stage.MAIL
+        self.stage = _MAIL
 
     def add(self, recipient: Recipient) -> None:
         """RCPT was accepted."""
         self.current.recipients.append(recipient)
-        self.stage = Stage.RCPT
+        self.stage = _RCPT
 
     @property
     def current(self) -> Transaction:

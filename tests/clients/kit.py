@@ -25,10 +25,12 @@ from twistsmtp.eager import eager
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.policy.relay import RelayRule
 
-__all__ = ["ROOT", "ClientTestCase", "Process", "Stored", "program", "start"]
+__all__ = ["ROOT", "TWISTD", "ClientTestCase", "Process", "Stored", "program", "start"]
 
 #: The folder that the package is imported from.
 ROOT = Path(__file__).resolve().parent.parent.parent
+#: twistd, for ``python -c``, under this checkout whatever is installed.
+TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 # --- what was stored -----------------------------------------------------------------------------------------

@@ -56,10 +56,9 @@ class Holders:
 
     credentialInterfaces = (IClientCertificate,)
 
-    def requestAvatarId(self, credentials: Any) -> bytes:
+    def requestAvatarId(self, credentials: Any) -> Any:
         """See `ICredentialsChecker`."""
-        name: str = credentials.username
-        return name.encode()
+        return credentials.username.encode()
 
 
 class SubmissionTestCase(ClientTestCase):
@@ -161,4 +160,3 @@ class SubmissionTestCase(ClientTestCase):
         self.assertIn(says, str(process))
         self.assertEqual([*self.stored_here()], [])
         self.logins.clear()
-

@@ -1,9 +1,10 @@
 """curl over TLS, and who may send by it."""
 
+from twisted.trial.unittest import SkipTest
+
 from tests.authentication import TOKEN, USER, Bearers
 from tests.clients.kit import Process
 from tests.clients.submission import ANN, BOB, ELSEWHERE, MESSAGE, Account, Holders, SubmissionTestCase, Way
-from twisted.trial.unittest import SkipTest
 
 SENT = MESSAGE.replace(b"\n", b"\r\n")
 #: What it ends with where it is not let in.
@@ -57,8 +58,8 @@ class CurlTests(SubmissionTestCase):
             self.assert_refused(process, mechanism, ANN.user, status=LOGIN_DENIED, says="< 535 5.7.8 ")
 
     async def test_tokens(self) -> None:
-        # Of the two curl takes the standard's, where there are both. Of the other it knows that one challenge more means
-        # no, and waits for no more.
+        # Of the two curl takes the standard's, where there are both. Of the other it knows that one more challenge
+        # means no, and waits for nothing else.
         cases = ("OAUTHBEARER", "XOAUTH2", "< 535 5.7.8 "), ("XOAUTH2", "OAUTHBEARER", "< 334 eyJ")
         for mechanism, other, says in cases:
             await self.start_service(Bearers(), exclude_mechanism=[other])

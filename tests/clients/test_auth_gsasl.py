@@ -36,7 +36,7 @@ class HelloFactory(ProxyClientFactory):
 
 
 class HelloServer(ProxyServer):
-    clientProtocolFactory = HelloFactory
+    clientProtocolFactory = HelloFactory  # noqa: N815  # Twisted's name
 
 
 class GsaslTests(SubmissionTestCase):

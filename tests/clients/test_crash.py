@@ -22,9 +22,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from tests.clients.kit import ROOT, ClientTestCase, Process, Stored, start
+from tests.clients.kit import ROOT, TWISTD, ClientTestCase, Process, Stored, start
 
-TWISTD = "from twisted.scripts.twistd import run; run()"
 MAILBOXES = 5
 
 

@@ -149,7 +149,9 @@ class ScanTests(SubmissionTestCase):
         await self.start_service()
         for way in Way:
             found = await self.scan(way)
-            protocols = {f"{each.get('type')} {each.get('version')}": each.get("enabled") for each in found.iter("protocol")}
+            protocols = {
+                f"{each.get('type')} {each.get('version')}": each.get("enabled") for each in found.iter("protocol")
+            }
             old = dict.fromkeys(("ssl 2", "ssl 3", "tls 1.0", "tls 1.1"), "0")
             self.assertEqual(protocols, {**old, "tls 1.2": "1", "tls 1.3": "1"})
             ciphers = [each.attrib for each in found.iter("cipher")]

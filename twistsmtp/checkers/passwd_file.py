@@ -99,14 +99,13 @@ class PasswdFile:
 
     async def scram_keys(self, username: str, digest: str) -> ScramKeys:
         """See `IScramChecker`."""
-        accounts = await self._accounts()
-        return accounts.keys(username, digest) or accounts.decoy(username, digest)
+        return _keys(await self._accounts(), username, digest)[1]
 
     async def _check_password(self, credentials: Any) -> bytes:
         username, password = _text(credentials.username), _text(credentials.password)
         accounts = await self._accounts()
-        account = accounts.find(username)
-        asked = account or accounts.stand_in(username)
+        account, stand_in = accounts.find(username), accounts.stand_in(username)
+        asked = account or stand_in
         if asked is None or not password:
             raise UnauthorizedLogin
         right = await self._turns.run(asked.verify, password)
@@ -114,9 +113,9 @@ class PasswdFile:
 
     async def _check_proof(self, credentials: Any) -> bytes:
         accounts = await self._accounts()
-        keys = accounts.keys(credentials.username, credentials.digest)
-        right = credentials.proves(keys or accounts.decoy(credentials.username, credentials.digest))
-        return _avatar_id(accounts.find(credentials.username), right and keys is not None)
+        real, keys = _keys(accounts, credentials.username, credentials.digest)
+        right = credentials.proves(keys)
+        return _avatar_id(accounts.find(credentials.username), right and real)
 
     async def _accounts(self) -> Accounts:
         """The accounts as they are in the file, or were when it last could be parsed.
@@ -130,6 +129,13 @@ class PasswdFile:
             # A copy: what is raised gets a traceback, of frames that have this client's password.
             raise copy(self._file.error)
         return accounts
+
+
+def _keys(accounts: Accounts, username: str, digest: str) -> tuple[bool, ScramKeys]:
+    """The user's SCRAM keys, and whether they are real ones."""
+    # Both are looked for in any case: a challenge goes out at once, and tells with its time how it was made.
+    keys, decoy = accounts.keys(username, digest), accounts.decoy(username, digest)
+    return keys is not None, keys or decoy
 
 
 def _avatar_id(account: Account | None, right: bool) -> bytes:
