@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.scripted import LATER, STEPS, Answer, How, Script, ScriptedDelivery, ScriptedTransaction
 from tests.support import CONVERSATION, Client, Server, kept_octets, logged, split_replies
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction
+from twistsmtp.envelope import ReversePath
 from twistsmtp.limits import Limits
-from twistsmtp.session import ReversePath, Session
+from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
 
 

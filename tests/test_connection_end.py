@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import LATER, STEPS, Answer, How, Script, ScriptedDelivery, ScriptedPolicy, ScriptedTransaction
 from tests.support import CONVERSATION, Server, logged, split_replies
+from twistsmtp.envelope import ReversePath
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.limits import Limits
-from twistsmtp.session import ReversePath, Session
+from twistsmtp.session import Session
 
 
 class TornDown(Exception):

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import Answer, Script, ScriptedDelivery, ScriptedTransaction
 from tests.support import Server, logged
+from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.events import connection_ended, exception_caught, message_ended
-from twistsmtp.session import Recipient, ReversePath, Session
+from twistsmtp.session import Session
 from twistsmtp.wire.grammar import Mailbox, parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 

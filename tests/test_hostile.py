@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.scripted import LATER, How, Script, ScriptedDelivery
 from tests.support import Client, Server, cuts, kept_octets, logged, split_replies
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction
+from twistsmtp.envelope import ReversePath
 from twistsmtp.limits import Limits
-from twistsmtp.session import ReversePath, Session
+from twistsmtp.session import Session
 from twistsmtp.wire.dotstream import BareNewline
 
 EVERY_MODE = list(BareNewline)

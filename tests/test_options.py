@@ -8,9 +8,10 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistsmtp.config import SETTINGS, Config, load
+from twistsmtp.config import Config, load
 from twistsmtp.delivery.find import IDeliveryMaker
 from twistsmtp.options import Options, give_up
+from twistsmtp.settings import SETTINGS
 from twistsmtp.values import FLAG
 from twistsmtp.wire.dotstream import BareNewline
 

@@ -112,7 +112,7 @@ class VerbTests(SynchronousTestCase):
         heard: list[int | None] = []
 
         def answer(line: bytes | None) -> Outcome:
-            heard.append(line and len(line))
+            heard.append(None if line is None else len(line))
             return OK if line is not None else Reply(500, "5.5.6", "Too long")
 
         client = self.run_own(Ask(Reply(334, "", "Say"), answer, 100))

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.authentication import portal
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy, ScriptedTransaction
 from tests.support import Server
+from twistsmtp.envelope import Parameter, Recipient, ReversePath
 from twistsmtp.later import drive, is_later
 from twistsmtp.security import Security
-from twistsmtp.session import Counts, Parameter, Phase, Recipient, ReversePath, Session, Stage
+from twistsmtp.session import Counts, Phase, Session, Stage
 from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply

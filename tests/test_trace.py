@@ -12,7 +12,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import Server
-from twistsmtp.session import TLS, Envelope, Recipient, ReversePath, Session
+from twistsmtp.envelope import Envelope, Recipient, ReversePath
+from twistsmtp.session import Session
+from twistsmtp.tls.facts import TLS
 from twistsmtp.trace import date_time, received, return_path
 from twistsmtp.wire.grammar import parse_mailbox
 

@@ -7,8 +7,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import Server
+from twistsmtp.envelope import Parameter
 from twistsmtp.extensions import load_extensions
-from twistsmtp.session import Parameter, Phase, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import ANY_STAGE, Extension, Registry, Verb
 from twistsmtp.verbs import CORE
 from twistsmtp.wire.reply import Reply

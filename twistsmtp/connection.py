@@ -6,12 +6,9 @@ There is no timer in a connection, but for a greeting that is held back: it note
 factory's sweep looks at all of them.
 """
 
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
-from OpenSSL import SSL
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -32,6 +29,7 @@ from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.session import Session
 from twistsmtp.tls.facts import TLS
+from twistsmtp.transport import discard_input, has_input, why_lost
 from twistsmtp.verb import Ask, Intake, Registry, Verb
 from twistsmtp.wire.reply import Catalogue, Reply
 from twistsmtp.wire.text import printable
@@ -203,7 +201,7 @@ class Connection(LineReceiver):
         if factory.strict_greeting:
             self._greeting_call = factory.reactor.callLater(factory.limits.greeting_delay, self._start)
         else:
-            self.early_talker = _has_input(self.transport)
+            self.early_talker = has_input(self.transport)
             self.greet()
 
     def _start(self) -> None:
@@ -216,7 +214,7 @@ class Connection(LineReceiver):
         """Begin TLS, and the session anew. What the client has sent by now is plain text, and is not looked at, as
         anybody may have slipped it in."""
         self._buffer = b""
-        _discard_input(self.transport)
+        discard_input(self.transport)
         self.flush()
         self.session.restart()
         self._handshake_since = self.seconds()
@@ -324,7 +322,10 @@ class Connection(LineReceiver):
         self._closing_since = self.seconds()
         self.ready = False
         self._reason = reason
-        self._buffer, self._intake, self._asked = b"", None, None
+        asked, self._asked = self._asked, None
+        self._buffer, self._intake = b"", None
+        if asked is not None:
+            asked.abandon()
         if self._greeting_call is not None:
             self._greeting_call.cancel()
         session, transaction = self.session, self.session.transaction
@@ -385,7 +386,7 @@ class Connection(LineReceiver):
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
         """Twisted's word that the connection is gone, whoever ended it."""
         if self._closing_since is None:
-            self._give_up(_why(reason, handshake=self._handshake_since is not None))
+            self._give_up(why_lost(reason, handshake=self._handshake_since is not None))
         connection_ended(
             self.session,
             reason=self._reason,
@@ -395,33 +396,3 @@ class Connection(LineReceiver):
             duration=self.seconds() - self.connected_at,
         )
         self.factory.release(self)
-
-
-def _why(reason: Failure, *, handshake: bool) -> str:
-    """Why a connection was lost, for the log."""
-    why = "closed by client" if reason.check(ConnectionDone) else "connection lost"
-    error = reason.value
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        why = str(error.args[0][-1][-1])  # OpenSSL's own words, without the routine that says them
-    return f"TLS handshake failed: {why}" if handshake else why
-
-
-def _discard_input(transport: object) -> None:
-    """Throw away what waits in a plain socket, unread. Of one that is being flooded not all: what is left then does not
-    begin as TLS does, and ends the connection."""
-    handle: object = getattr(transport, "socket", None) if isinstance(transport, FileDescriptor) else None
-    if isinstance(handle, socket.socket):
-        with suppress(OSError):  # none wait, or the client is gone already
-            for _ in range(16):
-                if not handle.recv(65536, socket.MSG_DONTWAIT):
-                    break
-
-
-def _has_input(transport: object) -> bool:
-    """Whether octets wait in a plain socket, unread."""
-    handle: object = getattr(transport, "socket", None) if isinstance(transport, FileDescriptor) else None
-    if not isinstance(handle, socket.socket):
-        return False
-    with suppress(OSError):  # none wait, or the client is gone already
-        return bool(handle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    return False

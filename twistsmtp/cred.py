@@ -75,7 +75,8 @@ async def _avatar(session: Session, credentials: Any) -> tuple[Delivery, Any]:
     if portal is None:
         raise Denied("there is no portal")
     try:
-        _, avatar, log_out = await portal.login(credentials, session, *AVATARS)
+        granted: Any = await portal.login(credentials, session, *AVATARS)
+        _, avatar, log_out = await granted if is_later(granted) else granted  # of a realm that is ``async def``
     except UnhandledCredentials:
         raise
     except (LoginFailed, Unauthorized) as error:
@@ -85,7 +86,7 @@ async def _avatar(session: Session, credentials: Any) -> tuple[Delivery, Any]:
             raise CancelledError
         return adapt(avatar), log_out
     except BaseException:
-        log_out()
+        session.dismiss(log_out)
         raise
 
 
@@ -161,7 +162,7 @@ class Authentication:
                 if self._initial is None:
                     return step.octets
                 if step.awaited:
-                    raise Malformed("the server has the first word")  # RFC 4422 section 5, item 2a
+                    raise Refusal(self._session.replies.initial_response)
                 advance, self._initial = partial(self._machine.send, self._initial), None
             elif isinstance(step, Lookup):
                 advance = partial(self._machine.send, await self._keys(step))
@@ -176,7 +177,7 @@ class Authentication:
 
     def _ask(self, challenge: bytes) -> Ask:
         text = base64.b64encode(challenge).decode("ascii")
-        return Ask(Reply(334, "", text), self._answered, self._session.limits.auth_line)
+        return Ask(Reply(334, "", text), self._answered, self._session.limits.auth_line, self._drop)
 
     def _answered(self, line: bytes | None) -> Later[Outcome]:
         replies = self._session.replies
@@ -213,7 +214,7 @@ class Authentication:
             if not identity or (owner not in (None, identity) and not may_act_as(owner, identity)):
                 raise Denied("not to act as that")
         except BaseException:
-            log_out()
+            self._session.dismiss(log_out)
             raise
         self._proved = (identity, avatar, log_out)
 
@@ -266,7 +267,7 @@ class Authentication:
         self._machine.close()
         proved, self._proved = self._proved, None
         if proved is not None:
-            proved[2]()
+            self._session.dismiss(proved[2])
 
     def _log(self, result: str) -> None:
         _log.info(

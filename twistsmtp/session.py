@@ -35,11 +35,7 @@ __all__ = [
     "Check",
     "Counts",
     "Dialect",
-    "Envelope",
-    "Parameter",
     "Phase",
-    "Recipient",
-    "ReversePath",
     "Session",
     "Stage",
     "Transaction",
@@ -161,6 +157,10 @@ class Transaction:
         return Envelope(self.id, self.reverse_path, tuple(self.recipients))
 
 
+def _nothing() -> None:
+    """What logs nobody out."""
+
+
 def _client(peer: IAddress) -> str:
     host = getattr(peer, "host", None) or "local"
     # What a dual-stack socket makes of an IPv4 address (RFC 4291 section 2.5.5.2) is that address again.
@@ -258,8 +258,8 @@ class Session:
         #: Whom the client authenticated as; ``None`` before.
         self.identity: str | None = None
         #: Tell the realm that an avatar is not used any more.
-        self._log_out: Callable[[], object] | None = None
-        self._visitor_log_out: Callable[[], object] | None = None
+        self._log_out: Callable[[], object] = _nothing
+        self._visitor_log_out: Callable[[], object] = _nothing
         #: Whether the connection is ending, so that nobody waits for an answer any more.
         self.over = False
         self.transaction: Transaction | None = None
@@ -318,7 +318,8 @@ class Session:
         """Begin anew, as RFC 3207 section 4.2 wants it behind STARTTLS: nothing that the client said in plain text
         is known any more. What is known of the client in other ways stays: `peer`, `annotations` and `counts`."""
         self.reset()
-        self._say_goodbye()
+        log_out, self._log_out = self._log_out, _nothing
+        self.dismiss(log_out)
         self.identity, self.delivery = None, self.visitor
         self.helo, self.esmtp = None, False
         self.rest()
@@ -327,18 +328,17 @@ class Session:
         """The connection is ending. Who the client was is still known, for the log."""
         self.over = True
         self.reset()
-        self._say_goodbye()
-        self._log_out, self._visitor_log_out = self._visitor_log_out, None
-        self._say_goodbye()
+        log_outs = self._log_out, self._visitor_log_out
+        self._log_out = self._visitor_log_out = _nothing
+        for log_out in log_outs:
+            self.dismiss(log_out)
 
-    def _say_goodbye(self) -> None:
-        """Tell the realm that the avatar is not used any more."""
-        log_out, self._log_out = self._log_out, None
-        if log_out is not None:
-            try:
-                log_out()
-            except Exception:  # which is not the client's affair
-                _log.failure("{id} the realm failed to log out", id=self.id)
+    def dismiss(self, log_out: Callable[[], object]) -> None:
+        """Tell the realm that an avatar is not used any more."""
+        try:
+            log_out()
+        except Exception:  # which is not the client's affair
+            _log.failure("{id} the realm failed to log out", id=self.id)
 
     def begin(self, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         """MAIL was accepted."""

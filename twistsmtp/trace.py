@@ -3,7 +3,8 @@
 import time
 from functools import lru_cache
 
-from twistsmtp.session import Envelope, ReversePath, Session
+from twistsmtp.envelope import Envelope, ReversePath
+from twistsmtp.session import Session
 
 __all__ = ["date_time", "received", "return_path"]
 

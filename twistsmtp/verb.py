@@ -24,8 +24,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
+from twistsmtp.envelope import Parameter
 from twistsmtp.later import Later
-from twistsmtp.session import Parameter, Phase, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.wire.reply import Reply
 
 __all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb"]
@@ -43,17 +44,23 @@ class Close:
     reply: Reply
 
 
+def _nothing() -> None:
+    """What has to be done where nothing has been begun."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Say *reply*, and give the next line, without its CRLF, to *answer*.
 
     :param answer: is given ``None`` for a line that was too long.
     :param limit: octets of that line with its CRLF.
+    :param abandon: is called if the connection ends before there is an answer.
     """
 
     reply: Reply
     answer: Callable[[bytes | None], "Later[Outcome]"]
     limit: int = 512
+    abandon: Callable[[], object] = _nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from twistsmtp.config import SETTINGS, Setting
 from twistsmtp.delivery.find import delivery_makers
 from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
+from twistsmtp.settings import SETTINGS, Setting
 from twistsmtp.values import DURATION, FLAG, SIZE
 from twistsmtp.verb import Registry
 from twistsmtp.verbs import CORE

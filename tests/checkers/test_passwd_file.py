@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from tests.checkers.accounts import FileCase, Proof, ProofOfKeys, login
 from tests.checkers.kit import MADE, NEEDS, PASSWORD, SCRAM_1, SCRAM_256, SHA1, Log, Threads, need, refused
 from twistsmtp.checkers import hashes
+from twistsmtp.checkers.accounts import Accounts
 from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.hashes import parse_hash
 from twistsmtp.checkers.passwd_file import PasswdFile
@@ -131,6 +132,15 @@ class SameForUnknownTests(FileCase):
             threads.run()
             self.failureResultOf(answer, UnauthorizedLogin)
         self.assertEqual(2, threads.calls)
+
+    def test_keys(self) -> None:
+        """Keys that are not real are made for everybody: the challenge that has the salt goes out at once."""
+        checker = self.checker(f"ada:{SCRAM_256}")
+        with mock.patch.object(Accounts, "decoy", autospec=True, side_effect=Accounts.decoy) as made:
+            for number, name in enumerate(("ada", "bob"), 1):
+                self.successResultOf(Deferred.fromCoroutine(checker.scram_keys(name, "sha-256")))
+                self.refuses(checker, Proof(name, password="wrong"))
+                self.assertEqual(2 * number, made.call_count)
 
     def test_at_once(self) -> None:
         """No more are computed at once than four, and no more wait than there is room for."""

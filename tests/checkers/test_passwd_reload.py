@@ -4,6 +4,7 @@ from traceback import walk_tb
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from tests.authentication import secured
 from tests.checkers.accounts import FileCase, Proof, ProofOfKeys, login
 from tests.checkers.kit import SCRAM_256, SHA1, Log, Threads
 from twistsmtp.checkers.errors import Unavailable
@@ -46,6 +47,19 @@ class ReloadTests(FileCase):
         self.assertEqual(1, threads.calls)
         threads.run()
         self.assertEqual({"sha-256"}, checker.scram_digests)
+
+    def test_ehlo(self) -> None:
+        """A client that comes when the file has gained keys may use SCRAM; the server goes on."""
+        server = secured(self.checker(f"ada:{SHA1}"))
+        for lines, offered in (
+            ([f"ada:{SHA1}"], "AUTH PLAIN LOGIN"),
+            ([f"ada:{SCRAM_256}"], "AUTH SCRAM-SHA-256 PLAIN LOGIN"),
+            ([f"ada:{SCRAM_256}", f"bob:{SHA1}"], "AUTH PLAIN LOGIN"),
+        ):
+            self.write(*lines)
+            self.clock.advance(1)
+            [reply] = server.connect().say("EHLO client.test")
+            self.assertIn(f"250-{offered}\r\n", reply)
 
     def test_broken(self) -> None:
         """If the new file is bad that is logged, once and without secrets, and the old accounts stay."""

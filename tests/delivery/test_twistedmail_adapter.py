@@ -28,7 +28,7 @@ from tests.delivery.twistedmail import (
 )
 from twistsmtp.delivery.api import Envelope, Recipient, Refusal, Reply, ReversePath
 from twistsmtp.delivery.twistedmail_adapter import Connection, address_of, refusal_of
-from twistsmtp.session import TLS
+from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.grammar import Mailbox
 
 

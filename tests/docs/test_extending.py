@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.docs.pages import Client, block, hold
 from twistsmtp.delivery.api import DeliveryTransaction, ReversePath, Session
 from twistsmtp.delivery.discard import Discard
+from twistsmtp.envelope import Parameter
 from twistsmtp.extensions import load_extensions
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.options import Options
-from twistsmtp.session import Parameter
 from twistsmtp.verb import Extension
 
 PAGE = "extending.rst"

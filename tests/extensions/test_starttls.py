@@ -9,11 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.authentication import PASSWORD, USER, Realm, TLSClient, authenticate, certificates, plain, portal, secured
 from tests.scripted import LATER, Answer, Script
 from tests.support import Client, Server, split_replies
+from twistsmtp.envelope import ReversePath
 from twistsmtp.extensions.starttls import extension
 from twistsmtp.limits import Limits
 from twistsmtp.policy.api import Policy
 from twistsmtp.security import Security
-from twistsmtp.session import ReversePath, Session, Stage
+from twistsmtp.session import Session, Stage
 
 READY_FOR_TLS = b"220 2.0.0 Ready to start TLS\r\n"
 RIGHT = "235 2.7.0"

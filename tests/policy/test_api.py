@@ -4,8 +4,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy
 from tests.support import Server, split_replies
+from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.policy.api import Policy
-from twistsmtp.session import Envelope, Phase, Recipient, ReversePath, Session
+from twistsmtp.session import Phase, Session
 from twistsmtp.wire.reply import Refusal, Reply
 
 NO = Refusal(Reply(554, "5.7.1", "No"))

@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import Answer, Script, ScriptedDelivery, ScriptedPolicy
 from tests.support import Client, Server
+from twistsmtp.envelope import Parameter
 from twistsmtp.limits import Limits
-from twistsmtp.session import Parameter, Stage
+from twistsmtp.session import Stage
 from twistsmtp.verb import Extension
 from twistsmtp.wire.reply import Refusal, Reply
 

@@ -133,7 +133,7 @@ class PasswdFile:
 
 def _keys(accounts: Accounts, username: str, digest: str) -> tuple[bool, ScramKeys]:
     """The user's SCRAM keys, and whether they are real ones."""
-    # Both are looked for in any case: a challenge goes out at once, and tells with its time how it was made.
+    # Both are made in any case: the challenge with the salt goes out at once, and its time would tell which it was.
     keys, decoy = accounts.keys(username, digest), accounts.decoy(username, digest)
     return keys is not None, keys or decoy
 

@@ -40,8 +40,9 @@ from typing import Protocol, runtime_checkable
 
 from zope.interface import Interface
 
+from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.later import Later
-from twistsmtp.session import Envelope, Recipient, ReversePath, Session
+from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = [

@@ -1,8 +1,9 @@
 """AUTH (RFC 4954): a client says who it is, and proves it by a mechanism of SASL."""
 
 from twistsmtp.cred import Authentication, decode, offered
+from twistsmtp.envelope import Parameter
 from twistsmtp.later import Later
-from twistsmtp.session import Parameter, Session, Stage
+from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
 from twistsmtp.wire.grammar import GrammarError, Mailbox, decode_xtext_octets, parse_mailbox
 from twistsmtp.wire.reply import Refusal

@@ -5,7 +5,8 @@ The decoder passes all octets on unchanged, announced or not; what was announced
 
 from enum import StrEnum
 
-from twistsmtp.session import Parameter, Session
+from twistsmtp.envelope import Parameter
+from twistsmtp.session import Session
 from twistsmtp.verb import Extension
 from twistsmtp.wire.grammar import GrammarError
 

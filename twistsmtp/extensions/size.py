@@ -3,7 +3,8 @@
 The same limit holds for what really comes, declared or not: that is the message's own affair (`MessageIntake`).
 """
 
-from twistsmtp.session import Parameter, Session
+from twistsmtp.envelope import Parameter
+from twistsmtp.session import Session
 from twistsmtp.verb import Extension
 from twistsmtp.wire.grammar import GrammarError
 from twistsmtp.wire.reply import Refusal

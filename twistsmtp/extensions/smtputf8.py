@@ -1,6 +1,7 @@
 """SMTPUTF8 (RFC 6531): mailboxes, and header fields, in UTF-8."""
 
-from twistsmtp.session import Parameter, Session
+from twistsmtp.envelope import Parameter
+from twistsmtp.session import Session
 from twistsmtp.verb import Extension
 from twistsmtp.wire.grammar import GrammarError
 

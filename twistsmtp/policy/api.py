@@ -7,8 +7,9 @@ command pass on to the next one. To refuse, raise `Refusal`. A method may answer
 
 from typing import Protocol
 
+from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.later import Later
-from twistsmtp.session import Envelope, Phase, Recipient, ReversePath, Session
+from twistsmtp.session import Phase, Session
 
 __all__ = ["Phase", "Policy"]
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from twistsmtp.envelope import Recipient
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.user import user_of
-from twistsmtp.session import Recipient, Session
+from twistsmtp.session import Session
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal
 

@@ -31,11 +31,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, then
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.user import ANONYMOUS, user_of
 from twistsmtp.sasl.prep import saslprep
-from twistsmtp.session import ReversePath, Session
+from twistsmtp.session import Session
 from twistsmtp.textfile import TextFile, parse_lines
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
 from twistsmtp.wire.reply import Refusal

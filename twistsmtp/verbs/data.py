@@ -12,9 +12,10 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from twistsmtp.envelope import Envelope
 from twistsmtp.events import exception_caught, message_ended
 from twistsmtp.later import Later, drive, is_later, then
-from twistsmtp.session import Envelope, Phase, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.trace import received
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.arguments import no_argument

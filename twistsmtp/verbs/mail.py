@@ -4,8 +4,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.delivery.api import DeliveryTransaction
+from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, is_later, then
-from twistsmtp.session import Phase, ReversePath, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
 from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_reverse_path

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twistsmtp.session import Parameter, Session
+from twistsmtp.envelope import Parameter
+from twistsmtp.session import Session
 from twistsmtp.wire.grammar import parse_parameters
 from twistsmtp.wire.reply import Refusal
 

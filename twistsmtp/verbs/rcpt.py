@@ -3,8 +3,9 @@
 from functools import lru_cache, partial
 from typing import Any
 
+from twistsmtp.envelope import Recipient
 from twistsmtp.later import Later, then
-from twistsmtp.session import Phase, Recipient, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
 from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_forward_path

@@ -161,6 +161,7 @@ class Catalogue:
     credentials_invalid: Reply = Reply(535, "5.7.8", "Authentication credentials invalid")
     authentication_cancelled: Reply = Reply(501, "5.7.0", "Authentication cancelled")
     authentication_malformed: Reply = Reply(501, "5.5.2", "That is not what the mechanism has here")
+    initial_response: Reply = Reply(501, "5.7.0", "The server speaks first in this mechanism")
     not_base64: Reply = Reply(501, "5.5.2", "That is not base64")
     authentication_line_too_long: Reply = Reply(500, "5.5.6", "Authentication exchange line is too long")
     authentication_unavailable: Reply = Reply(454, "4.7.0", "Temporary authentication failure")
