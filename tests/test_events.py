@@ -14,6 +14,7 @@ from tests.support import Server, logged
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.events import connection_ended, exception_caught, message_ended
 from twistsmtp.session import Session
+from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.grammar import Mailbox, parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -130,6 +131,9 @@ class ConnectionEventTests(SynchronousTestCase):
             "helo": "client.test",
             "identity": None,
             "tls": None,
+            "cipher": None,
+            "server_name": None,
+            "peer": None,
             "accepted": 1,
             "refused": 1,
             "errors": 2,
@@ -145,6 +149,18 @@ class ConnectionEventTests(SynchronousTestCase):
         )
         self.assertEqual(event["log_render"](event), formatEvent(event))
         self.assertEqual(json.loads(eventAsJSON(event))["reason"], "connection lost")
+
+    def test_what_is_known_of_its_tls(self) -> None:
+        with logged(CONNECTION) as events:
+            client = Server().connect()
+            client.session.encrypted(TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test"))
+            client.hello().say("QUIT")
+            client.vanish()
+        [event] = events
+        names = ("tls", "cipher", "server_name", "peer")
+        self.assertEqual([event[name] for name in names], ["TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test", None])
+        self.assertIn(" helo=client.test tls=TLSv1.3/TLS_AES_256_GCM_SHA384 accepted=0 ", formatEvent(event))
+        self.assertEqual(event["log_render"](event), formatEvent(event))
 
     def test_why_it_ended(self) -> None:
         server = Server()

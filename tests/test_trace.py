@@ -27,7 +27,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _STAMP = re.compile(
     r"Received: from (?P<helo>\S+) \((?P<tcp_info>\[[^\]\s]+\]|local)\)\r\n"
     r"\tby (?P<by>\S+) \(twistsmtp\) with (?P<protocol>[A-Z0-9]+) id (?P<id>\S+)\r\n"
-    r"\t(?:for <(?P<to>[^\r\n]+)>)?; (?P<date>\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
+    r"\t(?:for <(?P<to>[^>\r\n]+)>)?(?:(?:\r\n\t)?(?P<tls>tls \S+ \(\S+\)|\(.+\)))?; (?P<date>\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
 )
 
 
@@ -95,6 +95,20 @@ class ReceivedTests(SynchronousTestCase):
             session.identity = "ann" if identity else None
             path = ReversePath(mailbox=None, internationalized=utf8)
             self.assertEqual(stamp(session, envelope(reverse_path=path))["protocol"], expected)
+
+    def test_the_cipher_suite_has_ianas_name(self) -> None:
+        # RFC 8314 section 4.3.
+        for version, cipher, expected in (
+            ("TLSv1.3", "TLS_AES_256_GCM_SHA384", "tls TLS_AES_256_GCM_SHA384 (TLSv1.3)"),
+            ("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", "tls TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 (TLSv1.2)"),
+            ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384", "tls TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 (TLSv1.2)"),
+            ("TLSv1.2", "DHE-RSA-CHACHA20-POLY1305", "tls TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256 (TLSv1.2)"),
+            ("TLSv1.2", "AES256-SHA256", "(TLSv1.2 AES256-SHA256)"),
+        ):
+            session = new_session()
+            session.tls = TLS(version, cipher)
+            for recipients in (["bob@mx.test"], ["bob@mx.test", "joe@mx.test"]):
+                self.assertEqual(stamp(session, envelope(*recipients))["tls"], expected)
 
     def test_the_greeting_is_shown_as_it_was_given(self) -> None:
         for name in ("client.test", "[192.0.2.1]", "[IPv6:2001:db8::1]", "localhost", "a" * 63):

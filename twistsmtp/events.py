@@ -6,6 +6,7 @@ person reads it. Texts that a client sent are made printable here.
 
 from collections.abc import Callable
 from time import time
+from typing import Any
 
 from twisted.logger import LogEvent, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
@@ -18,7 +19,7 @@ __all__ = ["connection_ended", "exception_caught", "message_ended"]
 _connection = Logger(namespace="twistsmtp.connection")
 
 
-def _common(namespace: str, format: str, text: Callable[[LogEvent], str]) -> dict[str, object]:
+def _common(namespace: str, format: str, text: Callable[[LogEvent], str]) -> dict[str, Any]:
     """What all events of *namespace* have in common.
 
     They go to the observers as they are, and not through `Logger.info`, whose look at the level costs as much as all
@@ -53,6 +54,9 @@ _CONNECTION = _common(
         f"{event['reason']} after {event['duration']:.3f}s"
     ),
 )
+
+_ENCRYPTED_FORMAT = _CONNECTION["log_format"].replace(" accepted=", " tls={tls}/{cipher} accepted=")
+_ENCRYPTED = _common("twistsmtp.connection", _ENCRYPTED_FORMAT, _ENCRYPTED_FORMAT.format_map)
 
 #: Recipients that a line of text names; the event itself has all.
 NAMED_RECIPIENTS = 20
@@ -105,16 +109,20 @@ def connection_ended(
     :param early_talker: whether the client talked before the greeting.
     :param duration: seconds.
     """
-    counts = session.counts
+    counts, tls = session.counts, session.tls
+    peer = tls.peer if tls else None
     globalLogPublisher(
         {
-            **_CONNECTION,
+            **(_ENCRYPTED if tls else _CONNECTION),
             "log_time": time(),
             "id": session.id,
             "client": session.client,
             "helo": printable(session.helo) if session.helo is not None else "-",
             "identity": session.identity and printable(session.identity),
-            "tls": session.tls.version if session.tls else None,
+            "tls": tls.version if tls else None,
+            "cipher": tls.cipher if tls else None,
+            "server_name": tls.server_name if tls else None,
+            "peer": peer.subject if peer else None,
             "accepted": counts.accepted,
             "refused": counts.refused,
             "errors": counts.errors,

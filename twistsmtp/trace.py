@@ -1,5 +1,6 @@
 """Trace fields (RFC 5321 section 4.4): what the server writes in front of a message."""
 
+import re
 import time
 from functools import lru_cache
 
@@ -38,7 +39,24 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     to = f"\tfor <{recipients[0].mailbox}>" if len(recipients) == 1 else "\t"
     protocol = _protocol(session, envelope.reverse_path)
     stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
-    return f"{stamp}{to}; {date_time(int(now))}\r\n".encode()
+    tls = "" if session.tls is None else _tls(session.tls.version, session.tls.cipher, alone=to == "\t")
+    return f"{stamp}{to}{tls}; {date_time(int(now))}\r\n".encode()
+
+
+@lru_cache(maxsize=64)
+def _tls(version: str, cipher: str, *, alone: bool) -> str:
+    """The "tls" clause (RFC 8314 section 4.3): the cipher suite by IANA's name; by OpenSSL's, which the clause has no
+    room for, it is a comment."""
+    known = _SUITE.fullmatch(cipher)
+    suite = f"TLS_{known[1]}_WITH_{known[2]}".replace("-", "_").replace("AES", "AES_") if known else cipher
+    if suite.endswith("POLY1305"):
+        suite += "_SHA256"
+    clause = f"tls {suite} ({version})" if suite.startswith("TLS_") else f"({version} {cipher})"
+    return clause if alone else f"\r\n\t{clause}"
+
+
+#: The suites of TLS 1.2 that are worth something, as OpenSSL names them; those of 1.3 have IANA's names there, too.
+_SUITE = re.compile(r"((?:EC)?DHE-(?:RSA|ECDSA))-(AES(?:128|256)-GCM-SHA(?:256|384)|CHACHA20-POLY1305)")
 
 
 @lru_cache(maxsize=1024)
