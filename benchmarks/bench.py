@@ -36,10 +36,11 @@ WORKLOADS = {
         Workload("100k", "100 KB on 10 kept connections", Load("kept", 10, 40, 100_000)),
         Workload("10m", "10 MB on 2 kept connections", Load("kept", 2, 4, 10_000_000)),
         Workload("pipelined", "1 KB on 10 kept connections, commands pipelined", Load("pipelined", 10, 400, 1_000)),
+        Workload("starttls", "1 KB, a new connection with STARTTLS for each", Load("starttls", 8, 100, 1_000)),
     )
 }
 #: The most messages of a run: a connection for each leaves a port that is not free again for a while.
-MOST = {"kept": 100_000, "new": 10_000, "pipelined": 100_000}
+MOST = {"kept": 100_000, "new": 10_000, "pipelined": 100_000, "starttls": 10_000}
 #: Seconds for a server to be done with connections that the load generator saw closed.
 SETTLE = 0.1
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.processes import Server, free_port
+from twistsmtp.tls.development import make_development_certificate
 
 __all__ = ["NAMES", "OURS", "PEERS", "InstallError", "install_peers", "serve", "serve_ours"]
 
@@ -60,8 +61,9 @@ def serve(name: str, folder: Path, processor: int, peers: Path | None) -> Server
     """
     if name == OURS:
         return serve_ours(folder, processor)
-    port = free_port()
-    return Server(name, [str(peers), str(FOLDER / "peers" / PEERS[name]), str(port)], port, folder, processor)
+    port, certificate = free_port(), make_development_certificate(folder)
+    command = [str(peers), str(FOLDER / "peers" / PEERS[name]), str(port), str(certificate)]
+    return Server(name, command, port, folder, processor)
 
 
 def serve_ours(folder: Path, processor: int, delivery: str = "discard:", options: Sequence[str] = ()) -> Server:
@@ -75,6 +77,7 @@ def serve_ours(folder: Path, processor: int, delivery: str = "discard:", options
         *_TWISTD,
         *("--nodaemon", "--pidfile=", "--logfile", str(folder / "twistd.log"), "smtp"),
         *("--listen", f"tcp:{port}:interface=127.0.0.1", "--hostname", "mx.example.com", "--domain", "example.com"),
+        *("--tls-cert", str(make_development_certificate(folder))),
         *("--max-connections-per-client", "5000", "--delivery", delivery, *options),
     ]
     return Server(OURS, command, port, folder, processor)

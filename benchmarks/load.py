@@ -1,10 +1,11 @@
-"""The load generator, ``load.c``: compiled where it is first used, and run."""
+"""The load generators: ``load.c``, compiled where it is first used, and ``starttls.py``; and how they are run."""
 
 import hashlib
 import json
 import os
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,10 @@ from typing import Literal
 __all__ = ["Load", "LoadError", "Sent", "compile_load"]
 
 SOURCE = Path(__file__).with_name("load.c")
+STARTTLS = Path(__file__).with_name("starttls.py")
 FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 
-Mode = Literal["kept", "new", "pipelined"]
+Mode = Literal["kept", "new", "pipelined", "starttls"]
 
 
 class LoadError(Exception):
@@ -39,7 +41,7 @@ class Sent:
 class Load:
     """What to send.
 
-    :param mode: what a connection does with its messages; ``load.c`` explains them.
+    :param mode: what a connection does with its messages; ``load.c`` explains them, and ``starttls.py`` its own.
     :param octets: of a message.
     """
 
@@ -56,7 +58,8 @@ class Load:
         """
         options = {"m": self.mode, "c": self.connections, "n": self.messages, "s": self.octets, "t": timeout}
         words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
-        done = subprocess.run([program, *words, host, str(port)], capture_output=True, text=True, check=False)
+        command = [sys.executable, STARTTLS] if self.mode == "starttls" else [program]
+        done = subprocess.run([*command, *words, host, str(port)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise LoadError(done.stderr.strip() or f"load: ended by signal {-done.returncode}")
         return Sent(**json.loads(done.stdout))

@@ -27,7 +27,8 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _STAMP = re.compile(
     r"Received: from (?P<helo>\S+) \((?P<tcp_info>\[[^\]\s]+\]|local)\)\r\n"
     r"\tby (?P<by>\S+) \(twistsmtp\) with (?P<protocol>[A-Z0-9]+) id (?P<id>\S+)\r\n"
-    r"\t(?:for <(?P<to>[^>\r\n]+)>)?(?:(?:\r\n\t)?(?P<tls>tls \S+ \(\S+\)|\(.+\)))?; (?P<date>\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
+    r"\t(?:for <(?P<to>[^>\r\n]+)>)?(?:(?:\r\n\t)?(?P<tls>tls \S+ \(\S+\)|\(.+\)))?"
+    r"; (?P<date>\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
 )
 
 

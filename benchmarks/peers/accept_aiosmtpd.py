@@ -1,6 +1,7 @@
-"""aiosmtpd that accepts every message and drops it: ``accept_aiosmtpd.py PORT``."""
+"""aiosmtpd that accepts every message and drops it: ``accept_aiosmtpd.py PORT CERTIFICATE``."""
 
 import asyncio
+import ssl
 import sys
 from functools import partial
 
@@ -14,13 +15,15 @@ class Discard:
         return "250 OK"
 
 
-async def main(port: int) -> None:
+async def main(port: int, certificate: str) -> None:
     """Serve for ever. Without aiosmtpd's Controller, which would put the loop into a thread."""
     loop = asyncio.get_running_loop()
-    protocol = partial(SMTP, Discard(), hostname="mx.example.com", loop=loop)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    protocol = partial(SMTP, Discard(), hostname="mx.example.com", tls_context=context, loop=loop)
     server = await loop.create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

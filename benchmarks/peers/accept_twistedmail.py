@@ -1,11 +1,13 @@
-"""twisted.mail's ESMTP server that accepts every message and drops it: ``accept_twistedmail.py PORT``."""
+"""twisted.mail's ESMTP server that accepts every message and drops it: ``accept_twistedmail.py PORT CERTIFICATE``."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.ssl import PrivateCertificate
 from twisted.mail.smtp import ESMTP, IMessage, IMessageDelivery
 from zope.interface import implementer
 
@@ -43,8 +45,11 @@ class Factory(ServerFactory):
 
     noisy = False
 
+    def __init__(self, certificate: Path) -> None:
+        self._context = PrivateCertificate.loadPEM(certificate.read_bytes()).options()
+
     def buildProtocol(self, addr: IAddress | None) -> ESMTP:
-        protocol = ESMTP()
+        protocol = ESMTP(contextFactory=self._context)
         protocol.host = b"mx.example.com"
         protocol.delivery = Discard()
         protocol.noisy = False
@@ -55,5 +60,5 @@ class Factory(ServerFactory):
 if __name__ == "__main__":
     from twisted.internet import reactor
 
-    reactor.listenTCP(int(sys.argv[1]), Factory(), interface="127.0.0.1")
+    reactor.listenTCP(int(sys.argv[1]), Factory(Path(sys.argv[2])), interface="127.0.0.1")
     reactor.run()

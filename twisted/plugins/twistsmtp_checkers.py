@@ -3,7 +3,7 @@
 from twisted.cred.credentials import IUsernamePassword
 
 from twistsmtp.checkers.find import CheckerMaker
-from twistsmtp.sasl.credentials import IBearerToken, IScramProof
+from twistsmtp.sasl.credentials import IBearerToken, IClientCertificate, IScramProof
 
 _PASSWD = "twistsmtp.checkers.passwd_file.PasswdFile.from_options"
 _PASSWD_FORM = "PATH[:scram=auto|yes|no]"
@@ -63,4 +63,15 @@ Asks PAM, by the file of that name in /etc/pam.d, or smtp (pam:smtp). For the
 accounts of the system the server has to run as root.""",
     credentialInterfaces=(IUsernamePassword,),
     function="twistsmtp.checkers.pam.PAMChecker.from_options",
+)
+certificate = CheckerMaker(
+    authType="certificate",
+    argStringFormat="[FILE]",
+    authHelp="""\
+Certificates of clients, for EXTERNAL: every name in them that the authorities of
+--tls-client-ca vouch for, or those in a file, one a line
+(certificate:/etc/twistsmtp/certificates), each with the SHA-256 fingerprint of
+the one certificate that it may have, if one stands behind it.""",
+    credentialInterfaces=(IClientCertificate,),
+    function="twistsmtp.checkers.certificate.CertificateChecker.from_options",
 )

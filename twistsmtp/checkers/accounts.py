@@ -6,7 +6,6 @@ Empty lines and those that begin with ``#`` say nothing.
 """
 
 import hmac
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,16 +13,13 @@ from typing import TypeVar
 from twistsmtp.checkers.errors import MissingExtra
 from twistsmtp.checkers.hashes import Verifier, parse_hash, split_hash
 from twistsmtp.checkers.scram import DIGESTS, SCRAM_ITERATIONS, ScramVerifier
-from twistsmtp.sasl.credentials import ScramKeys, decoy_keys
+from twistsmtp.sasl.credentials import ScramKeys, decoy_keys, decoy_secret
 from twistsmtp.sasl.prep import LIMIT, saslprep
 from twistsmtp.textfile import parse_lines
 
 __all__ = ["Account", "Accounts", "parse_accounts", "prepared_name"]
 
 T = TypeVar("T")
-
-#: Which account stands in for which unknown user; nobody outside can tell.
-_SECRET = os.urandom(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ class Accounts:
 
 
 def _pick(username: str, choices: Sequence[T]) -> T | None:
-    number = int.from_bytes(hmac.digest(_SECRET, username.encode("utf-8", "surrogatepass"), "sha256")[:8])
+    number = int.from_bytes(hmac.digest(decoy_secret(), username.encode("utf-8", "surrogatepass"), "sha256")[:8])
     return choices[number % len(choices)] if choices else None
 
 

@@ -10,7 +10,9 @@ No secret is in a ``repr``.
 import hashlib
 import hmac
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -31,6 +33,7 @@ __all__ = [
     "IScramProof",
     "ScramKeys",
     "decoy_keys",
+    "decoy_secret",
 ]
 
 
@@ -44,7 +47,17 @@ class ScramKeys:
     server_key: bytes = field(repr=False)
 
 
-_DECOY_SECRET = os.urandom(32)
+@cache
+def decoy_secret() -> bytes:
+    """The same in all processes of this machine, so that neither a restart nor a second process shows which keys are
+    decoys; and known to nobody outside (machine-id(5))."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with suppress(OSError):
+            with open(path, "rb") as file:
+                octets = file.read(100).strip()
+            if octets:
+                return hmac.digest(octets, b"twistsmtp: decoys", "sha256")
+    return os.urandom(32)
 
 
 def decoy_keys(username: str, digest: str, iterations: int) -> ScramKeys:
@@ -56,7 +69,7 @@ def decoy_keys(username: str, digest: str, iterations: int) -> ScramKeys:
     size = hashlib.new(digest.replace("-", "")).digest_size
 
     def octets(purpose: str) -> bytes:
-        return hmac.digest(_DECOY_SECRET, f"{purpose}:{digest}:{username}".encode("utf-8", "surrogatepass"), "sha512")
+        return hmac.digest(decoy_secret(), f"{purpose}:{digest}:{username}".encode("utf-8", "surrogatepass"), "sha512")
 
     return ScramKeys(octets("salt")[:16], iterations, octets("stored")[:size], octets("server")[:size])
 
