@@ -1,7 +1,8 @@
 """A load that begins with TLS: ``starttls.py -c THREADS -n MESSAGES -s OCTETS -t SECONDS HOST PORT``.
 
-Each message has a connection of its own: EHLO, STARTTLS, a whole handshake with no ticket from before, EHLO, MAIL, RCPT,
-DATA, the message, QUIT. What it says in the end, and where something is not as it should be, is as with ``load.c``.
+Each message has a connection of its own: EHLO, STARTTLS, a whole handshake with no ticket from before, EHLO, MAIL,
+RCPT, DATA, the message, QUIT. What it says in the end, and where something is not as it should be, is as with
+``load.c``.
 """
 
 import argparse
@@ -54,6 +55,13 @@ class Client:
         self._socket.close()
 
 
+def compose(octets: int) -> bytes:
+    """A message of so many *octets*, and the dot behind it."""
+    full, rest = divmod(octets - len(HEADER), 78)
+    lines = [76] * (full - 1) + [rest + 76 if full else rest - 2]
+    return HEADER + b"".join(b"X" * each + b"\r\n" for each in lines) + b"."
+
+
 def send(where: tuple[str, int], message: bytes, context: ssl.SSLContext, timeout: float) -> None:
     """Send one message.
 
@@ -81,9 +89,7 @@ def main() -> int:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     where = (options.host, options.port)
-    line = b"X" * 76 + b"\r\n"
-    body = (line * (options.octets // len(line) + 1))[: options.octets - len(HEADER) - 2]
-    message = HEADER + body.rstrip(b"\r\n") + b"\r\n."
+    message = compose(options.octets)
     deadline = time.monotonic() + options.seconds
     begin, done = time.perf_counter(), 0
 

@@ -10,7 +10,7 @@ from twistsmtp.wire.grammar import Mailbox
 if TYPE_CHECKING:
     from twistsmtp.session import Session
 
-__all__ = ["Envelope", "Parameter", "Recipient", "ReversePath"]
+__all__ = ["Envelope", "Parameter", "Recipient", "ReversePath", "always"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,11 @@ class _Nothing(dict[str, Any]):
 _NOTHING: Mapping[str, Any] = _Nothing()
 
 
+def always(session: "Session") -> bool:
+    """Yes, whoever asks."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter(Generic[T]):
     """A parameter of MAIL or RCPT (RFC 5321 section 4.1.1.11), and the typed key to its value.
@@ -37,6 +42,7 @@ class Parameter(Generic[T]):
     :param default: the value where the client gave none.
     :param octets: what the parameter adds to the greatest length of the command (RFC 5321 section 4.5.3.1.4).
     :param internationalizes: whether it makes mailboxes that are not ASCII legal in the transaction.
+    :param usable: whether a session may use it, as `Extension.usable`; else it is as unknown as any other word.
     """
 
     keyword: str
@@ -44,6 +50,7 @@ class Parameter(Generic[T]):
     default: T
     octets: int
     internationalizes: bool = False
+    usable: Callable[["Session"], bool] = always
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
-from twistsmtp.envelope import Parameter
+from twistsmtp.envelope import Parameter, always
 from twistsmtp.later import Later
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb"]
+__all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb", "honoured"]
 
 A = TypeVar("A")
 
@@ -143,6 +143,8 @@ class Extension:
     rfc: str
     #: The line in the reply to EHLO, or what makes it; ``None`` offers nothing to this session.
     keyword: str | Callable[[Session], str | None]
+    #: Whether a session may use it; else it is not offered. `honoured` is for what is up to the delivery.
+    usable: Callable[[Session], bool] = always
     #: The names of extensions that must be there as well.
     needs: tuple[str, ...] = ()
     verbs: tuple[Verb[Any], ...] = ()
@@ -153,7 +155,14 @@ class Extension:
 
     def offer(self, session: Session) -> str | None:
         """The line in the reply to EHLO, or ``None``."""
+        if not self.usable(session):
+            return None
         return self.keyword if isinstance(self.keyword, str) else self.keyword(session)
+
+
+def honoured(name: str) -> Callable[[Session], bool]:
+    """For the extension *name*, which is of use only where the delivery does what it asks for."""
+    return lambda session: name in session.delivery.honours
 
 
 def _by_keyword(parameters: Iterable[Parameter[Any]]) -> Mapping[str, Parameter[Any]]:

@@ -98,6 +98,9 @@ class Delivery(Protocol):
 
     #: Whether the server writes a Received field (RFC 5321 section 4.4) in front of the message.
     wants_received: bool = True
+    #: Names of the extensions whose parameters it does something about, as ``"dsn"``: of those that ask for something
+    #: to be done with a message EHLO offers no other.
+    honours: frozenset[str] = frozenset()
 
     def begin(self, session: Session, reverse_path: ReversePath) -> Later[DeliveryTransaction]:
         """A transaction from *reverse_path*: the object that sees it through, or raise `Refusal`."""

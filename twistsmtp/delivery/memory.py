@@ -39,6 +39,11 @@ class Memory(Delivery):
     :raises ValueError: *keep* is not positive.
     """
 
+    #: Whoever looks at what it keeps sees what was asked for, and nothing else is done with a message here.
+    honours = frozenset(
+        {"binarymime", "deliverby", "dsn", "futurerelease", "mtpriority", "nosoliciting", "requiretls", "rrvs"}
+    )
+
     def __init__(self, keep: int = 1000) -> None:
         if keep < 1:
             raise ValueError(f"keep must be more than 0, not {keep}")

@@ -26,7 +26,7 @@ def read_parameters(
     values = {}
     for keyword, value in options:
         parameter = known.get(keyword)
-        if parameter is None:
+        if parameter is None or not parameter.usable(session):
             raise Refusal(session.replies.unknown_parameter.fill(verb=verb, keyword=keyword))
         values[keyword] = parameter.parse(session, value)
     return options, values
