@@ -1,7 +1,7 @@
 """Where SASL mechanisms meet `twisted.cred`: what is offered, how an exchange goes, and what failing costs."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import ceil
 from typing import Any
@@ -40,8 +40,11 @@ def offered(session: Session) -> list[Mechanism]:
     """The mechanisms that the client of *session* may use now, in the order in which the server prefers them."""
     if session.identity is not None or (session.tls is None and not session.security.plaintext_auth):
         return []
-    context = _context(session)
-    return [each for each in _checkable(session.security) if each.usable(context)]
+    checkable = _checkable(session.security)
+    if not checkable:
+        return []
+    context = _context(session, checkable)
+    return [each for each in checkable if each.usable(context)]
 
 
 def _checkable(security: Security) -> list[Mechanism]:
@@ -55,12 +58,12 @@ def _checkable(security: Security) -> list[Mechanism]:
     ]
 
 
-def _context(session: Session) -> Context:
+def _context(session: Session, checkable: Sequence[Mechanism]) -> Context:
     tls = session.tls
     if tls is None:
         return Context(hostname=session.hostname)
     certificate = tls.peer.certificate if tls.peer else None
-    if not any(each.name.endswith("-PLUS") for each in _checkable(session.security)):
+    if not any(each.name.endswith("-PLUS") for each in checkable):
         # A client that could bind to the channel is right to say that this server cannot (RFC 5802 section 6).
         return Context(hostname=session.hostname, certificate=certificate)
     return Context(hostname=session.hostname, certificate=certificate, binding=tls.binding)
@@ -115,7 +118,7 @@ class Authentication:
         self._session = session
         self._mechanism = mechanism
         self._initial = initial
-        self._machine = mechanism.start(_context(session))
+        self._machine = mechanism.start(_context(session, _checkable(session.security)))
         #: Whom the mechanism says that it is about, for the log.
         self._claimed = "-"
         #: Whether the credentials were wrong. A mechanism may have something to say about that before it ends, but
@@ -187,7 +190,8 @@ class Authentication:
             reply = replies.authentication_cancelled
         else:
             try:
-                return self.go_on(decode(line))
+                # RFC 4954 section 4 has "=" for an empty initial response only; some clients say it here as well.
+                return self.go_on(decode(line) if line != b"=" else b"")
             except ValueError:
                 reply = replies.not_base64
         if self._wrong:

@@ -148,7 +148,9 @@ class SMTPFactory(ServerFactory):
     @property
     def _sweep_interval(self) -> float:
         limits = self.limits
-        return min(10.0, max(0.05, min(limits.idle_time, limits.data_time, limits.data_window) / 10))
+        return min(
+            10.0, max(0.05, min(limits.idle_time, limits.data_time, limits.data_window, limits.handshake_time) / 10)
+        )
 
     def _sweep_all(self) -> None:
         self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)

@@ -159,7 +159,7 @@ class ExchangeTests(AuthTestCase):
         self.assertEqual(client.session.identity, "anonymous")
 
     def test_a_response_of_nothing_is_an_empty_line(self) -> None:
-        for line, expected in (("", RIGHT), ("=", "501 5.5.2")):
+        for line, expected in (("", RIGHT), ("=", "235 2.7.0")):
             realm = Realm()
             client = secured(Anybody(), realm=realm, mechanisms=load_mechanisms(["ANONYMOUS"])).connect().hello()
             realm.visitors = realm.delivery

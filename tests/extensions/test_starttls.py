@@ -67,8 +67,9 @@ class CommandTests(StartTLSTestCase):
         for settings in ({}, {"require_tls": True}):
             client = TLSClient(self.server(**settings))
             client.read()
-            self.assertEqual(client.codes("STARTTLS"), ["503 5.5.1"])
-            self.assertEqual(client.codes("EHLO client.test", "STARTTLS"), ["250", "220 2.0.0"])
+            # RFC 3207 does not ask for EHLO first, and GNU SASL's client does not say it.
+            client.start_tls().hello()
+            self.assertEqual(client.message()[0][:9], "250 2.0.0")
 
     def test_in_a_transaction(self) -> None:
         for recipients in ([], ["RCPT TO:<b@mx.test>"]):
@@ -84,7 +85,8 @@ class CommandTests(StartTLSTestCase):
     def test_the_row_of_the_table(self) -> None:
         made = extension()
         [verb] = made.verbs
-        self.assertEqual((made.rfc, verb.name, verb.stages), ("RFC 3207", "STARTTLS", Stage.READY | Stage.BARRED))
+        stages = Stage.CONNECTED | Stage.READY | Stage.BARRED
+        self.assertEqual((made.rfc, verb.name, verb.stages), ("RFC 3207", "STARTTLS", stages))
         self.assertEqual(
             Server().connect().hello().say("HELP STARTTLS")[0], "214-2.0.0 STARTTLS\r\n214 2.0.0 Begin TLS."
         )

@@ -28,7 +28,7 @@ TABLE: dict[str, list[tuple[int, Stage | None]]] = {
     "VRFY b": [(252, CONNECTED), (252, READY), (252, MAIL), (252, RCPT)],
     "EXPN b": [(502, CONNECTED), (502, READY), (502, MAIL), (502, RCPT)],
     "QUIT": [(221, None), (221, None), (221, None), (221, None)],
-    "STARTTLS": [(503, CONNECTED), (454, READY), (503, MAIL), (503, RCPT)],
+    "STARTTLS": [(454, CONNECTED), (454, READY), (503, MAIL), (503, RCPT)],
     "AUTH PLAIN": [(503, CONNECTED), (502, READY), (503, MAIL), (503, RCPT)],
     # "An SMTP server that does not recognize such a command is expected to reply with 500" (section 4.1.5).
     "XUNKNOWN": [(500, CONNECTED), (500, READY), (500, MAIL), (500, RCPT)],

@@ -9,8 +9,6 @@ __all__ = ["extension"]
 
 
 def _run(session: Session, _: None) -> Outcome:
-    if session.helo is None:
-        raise Refusal(session.replies.hello_first)
     if session.tls is not None:
         raise Refusal(session.replies.tls_active)
     if session.security.tls is None:
@@ -31,7 +29,7 @@ def extension() -> Extension:
                 help="Begin TLS.",
                 parse=no_argument("STARTTLS"),
                 run=_run,
-                stages=Stage.READY | Stage.BARRED,
+                stages=Stage.CONNECTED | Stage.READY | Stage.BARRED,
                 idle=True,
             ),
         ),
