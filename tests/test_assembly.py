@@ -10,7 +10,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.support import issue, write
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factory
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import IDelivery
 from twistsmtp.factory import SMTPFactory
@@ -39,7 +39,7 @@ class AssemblyTestCase(SynchronousTestCase):
 
     def factory(self, **values: Any) -> SMTPFactory:
         config = self.config(**values)
-        return make_factory(config, make_certificates(config, self.reactor), self.reactor)
+        return make_factories(config, make_certificates(config, self.reactor), self.reactor)[0]
 
     def wrong(self, **values: Any) -> str:
         return str(self.assertRaises(ConfigError, self.factory, **values))
@@ -107,7 +107,7 @@ class EndpointTests(AssemblyTestCase):
     def test_tls(self) -> None:
         config = self.config(tls_cert=(self.certificate("a.example"),))
         certificates = make_certificates(config, self.reactor)
-        factory = make_factory(config, certificates, self.reactor)
+        factory, _ = make_factories(config, certificates, self.reactor)
         endpoint = make_endpoint("tls:465:interface=127.0.0.1", certificates, self.reactor)
         self.successResultOf(endpoint.listen(factory))
         ((port, wrapper, _, interface),) = self.reactor.tcpServers

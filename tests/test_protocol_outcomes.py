@@ -205,12 +205,6 @@ class IntakeTests(SynchronousTestCase):
             self.assertEqual(split_replies(said), ["250 10 octets", "250 OK", "250 OK"], position)
             self.assertEqual(intake.taken, b"QUIT\r\n\r\n\n\0")
 
-    def test_one_of_nothing(self) -> None:
-        # As BDAT 0 LAST: its end does not wait for what the client says next.
-        self.assertEqual(self.client(Taking(0)).say("XOWN"), ["250 0 octets"])
-
-    test_one_of_nothing.todo = "CHUNKING will need it, or must say that such a verb is to answer by itself"  # type: ignore[attr-defined]  # trial's own way
-
     def test_one_that_fails(self) -> None:
         # Where it would have ended nobody knows, so what follows cannot be commands.
         class Failing(Taking):

@@ -20,7 +20,7 @@ from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import Delivery, IDelivery
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.extensions import load_extensions
-from twistsmtp.factory import SMTPFactory
+from twistsmtp.factory import LMTPFactory, SMTPFactory
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
@@ -31,14 +31,14 @@ from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
 from twistsmtp.tls.transport import TLSFactory
 
-__all__ = ["make_certificates", "make_endpoint", "make_factory", "naming", "reason"]
+__all__ = ["make_certificates", "make_endpoint", "make_factories", "naming", "reason"]
 
 #: Begins an endpoint that is TCP with TLS from the first octet.
 _TLS = "tls:"
 
 
-def make_factory(config: Config, certificates: Certificates | None, reactor: Any) -> SMTPFactory:
-    """The factory that *config* describes.
+def make_factories(config: Config, certificates: Certificates | None, reactor: Any) -> tuple[SMTPFactory, LMTPFactory]:
+    """The factories that *config* describes, for SMTP and for LMTP. They share the delivery, and who failed to log in.
 
     :raises ConfigError: one of its settings cannot be made of its text.
     """
@@ -46,16 +46,15 @@ def make_factory(config: Config, certificates: Certificates | None, reactor: Any
         delivery = make_delivery(config.delivery)
     with naming("extension"):
         extensions = load_extensions(config.extensions)
-    return SMTPFactory(
-        delivery,
-        hostname=config.hostname,
-        policies=_policies(config, reactor),
-        security=_security(config, delivery, certificates),
-        limits=config.limits,
-        extensions=extensions,
-        strict_greeting=config.strict_greeting,
-        reactor=reactor,
-    )
+    shared: dict[str, Any] = {
+        "hostname": config.hostname,
+        "policies": _policies(config, reactor),
+        "security": _security(config, delivery, certificates),
+        "limits": config.limits,
+        "extensions": extensions,
+        "reactor": reactor,
+    }
+    return SMTPFactory(delivery, strict_greeting=config.strict_greeting, **shared), LMTPFactory(delivery, **shared)
 
 
 def _policies(config: Config, reactor: Any) -> list[Policy]:

@@ -59,6 +59,8 @@ class Config:
 
     #: Twisted's endpoint strings of where to listen.
     listen: tuple[str, ...] = ("tcp:8025:interface=127.0.0.1",)
+    #: The same for LMTP.
+    listen_lmtp: tuple[str, ...] = ()
     #: The name that the server goes by.
     hostname: str = field(default_factory=machine_name)
     #: Domains that mail is taken for; ``"*"`` is any. By default localhost and the names of this machine.

@@ -4,6 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import time
 from typing import Any, cast
 
@@ -23,11 +24,12 @@ from twistsmtp.policy.api import Policy
 from twistsmtp.protocol import SMTPProtocol
 from twistsmtp.security import Security
 from twistsmtp.session import Check, Phase, Session
-from twistsmtp.verb import Extension, Registry
+from twistsmtp.verb import Extension, Registry, Verb
 from twistsmtp.verbs import CORE
+from twistsmtp.verbs.lmtp import LMTP
 from twistsmtp.wire.reply import Catalogue, Reply
 
-__all__ = ["SMTPFactory"]
+__all__ = ["LMTPFactory", "SMTPFactory"]
 
 
 class SMTPFactory(ServerFactory):
@@ -47,6 +49,12 @@ class SMTPFactory(ServerFactory):
 
     protocol: type[SMTPProtocol] = SMTPProtocol  # type: ignore[assignment]  # Factory calls its own type variable here
     noisy = False
+    #: The core verbs.
+    verbs: tuple[Verb[Any], ...] = CORE
+    #: Whether it is LMTP that is spoken.
+    lmtp = False
+    #: The replies, if no others are given.
+    default_replies = Catalogue()
 
     def __init__(
         self,
@@ -65,8 +73,8 @@ class SMTPFactory(ServerFactory):
         self.hostname = hostname or socket.getfqdn()
         self.security = security or Security()
         self.limits = limits or Limits()
-        self.replies = replies or Catalogue()
-        self.registry = Registry(CORE, load_extensions() if extensions is None else extensions)
+        self.replies = replies or self.default_replies
+        self.registry = Registry(self.verbs, load_extensions() if extensions is None else extensions)
         self.checks = _checks(policies)
         self.strict_greeting = strict_greeting
         self.greeting = self.replies.greeting.fill(hostname=self.hostname)
@@ -94,7 +102,8 @@ class SMTPFactory(ServerFactory):
     def new_session(self, transport: Any) -> Session:
         """A session for the connection of *transport*, with an id that no other of this host has."""
         if not self._id_prefix:  # not when the factory is made: a daemon forks after that
-            self._id_prefix = f"{int(time()):x}-{os.getpid():x}"
+            # Of thousandths of a second, as another factory of the same process may have begun in the same second.
+            self._id_prefix = f"{int(time() * 1000):x}-{os.getpid():x}"
         self._sessions += 1
         return Session(
             id=f"{self._id_prefix}-{self._sessions:x}",
@@ -107,6 +116,7 @@ class SMTPFactory(ServerFactory):
             checks=self.checks,
             security=self.security,
             clock=self.reactor,
+            lmtp=self.lmtp,
         )
 
     def receive(self, session: Session) -> Later[None]:
@@ -189,6 +199,23 @@ class SMTPFactory(ServerFactory):
     def _abort_all(self) -> None:
         for protocol in tuple(self.connections):
             protocol.transport.abortConnection()
+
+
+class LMTPFactory(SMTPFactory):
+    """Makes the connections of an LMTP server (RFC 2033): for a mail server that hands over what it has taken, and is
+    told of each recipient by itself what became of the message. Not for port 25.
+
+    It has the parameters of `SMTPFactory`.
+    """
+
+    verbs = LMTP
+    lmtp = True
+    default_replies = replace(
+        Catalogue(),
+        greeting=Reply(220, "", "{hostname} LMTP twistsmtp"),
+        hello_first=Reply(503, "5.5.1", "Say LHLO first"),
+        no_recipients=Reply(503, "5.5.1", "No valid recipients"),  # RFC 2033 section 4.2
+    )
 
 
 def _checks(policies: Sequence[Policy]) -> Mapping[Phase, tuple[Check, ...]]:

@@ -149,6 +149,7 @@ class SMTPProtocol(Connection):
             return
         session, factory = self.session, self.factory
         outcome: Later[Outcome]
+        verb, argument = None, ""
         try:
             name, argument = split_command(line)
             verb = factory.registry.verbs.get(name)
@@ -161,10 +162,7 @@ class SMTPProtocol(Connection):
             if not verb.stages & session.stage:
                 raise Refusal(self._out_of_sequence(verb))
             if verb.idle:
-                session.counts.idle_commands += 1
-                if session.counts.idle_commands > factory.limits.idle_commands:
-                    self.close(factory.replies.too_many_idle)
-                    return
+                session.count_idle_command()
             if verb.phase is _RCPT:
                 session.current.asked += 1
             value = verb.parse(session, argument)
@@ -174,12 +172,24 @@ class SMTPProtocol(Connection):
                 outcome = run(session, value) if asked is None else then(asked, partial(_run, verb, session, value))
             else:
                 outcome = verb.run(session, value)
+            if verb.refused is not None and is_later(outcome):
+                outcome = self._now_or_refused(outcome, partial(verb.refused, session, argument))
         except Exception as error:
-            outcome = self._reply_to(error)
+            outcome = self._refusal(verb, argument, error)
         if type(outcome) is Reply and outcome.code < 400:  # what nearly every command is answered by
             self._out.append(self._reply_octets(outcome))
         else:
             self._carry_out(outcome)
+
+    def _refusal(self, verb: Verb[Any] | None, argument: str, error: Exception) -> Outcome:
+        reply = self._reply_to(error)
+        return reply if verb is None or verb.refused is None else verb.refused(self.session, argument, reply)
+
+    def _now_or_refused(self, outcome: Later[Outcome], refused: Callable[[Reply], Outcome]) -> Later[Outcome]:
+        driven = drive(outcome) if is_later(outcome) else outcome
+        if isinstance(driven, Deferred):
+            return driven.addErrback(lambda failure: refused(self._reply_to(failure)))
+        return driven
 
     def _give_answer(self, asked: Ask, line: bytes) -> None:
         self._asked = None
@@ -243,6 +253,9 @@ class SMTPProtocol(Connection):
                 driven.addErrback(self._reply_to).addCallback(self._settled)
             else:
                 self._carry_out(driven)
+        elif isinstance(outcome, tuple):
+            for reply in outcome:
+                self._say(reply)
         elif isinstance(outcome, Close):
             self.close(outcome.reply, linger=not outcome.reply.positive)
         elif isinstance(outcome, Ask):

@@ -26,10 +26,11 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factory, reason
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, reason
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import Starter
 from twistsmtp.eager import eager
+from twistsmtp.factory import SMTPFactory
 from twistsmtp.log import logs_by_itself, one_line, twistd_observer
 from twistsmtp.options import Options, give_up
 from twistsmtp.tls.development import is_development
@@ -38,6 +39,9 @@ __all__ = ["Options", "SMTPService", "StartError", "makeService", "raise_file_li
 
 #: Connections that wait to be accepted; the system may allow fewer.
 BACKLOG = 1024
+
+#: Where LMTP must not be spoken.
+SMTP_PORT = 25
 
 #: Files that are open apart from the connections': ports, the log, the reactor's own, what threads open.
 OTHER_FILES = 100
@@ -67,8 +71,9 @@ class SMTPService(MultiService):
         self.config = config
         #: The certificates of the server, if it has any.
         self.certificates = make_certificates(config, reactor)
+        self.factory, self.lmtp_factory = make_factories(config, self.certificates, reactor)
         self.endpoints = {text: make_endpoint(text, self.certificates, reactor) for text in config.listen}
-        self.factory = make_factory(config, self.certificates, reactor)
+        self.lmtp_endpoints = {text: make_endpoint(text, self.certificates, reactor) for text in config.listen_lmtp}
         #: What is listened on while the service runs: ``ports[0].getHost().port`` is the port of ``tcp:0``.
         self.ports: list[IListeningPort] = []
         self._listening: list[Deferred[None]] = []
@@ -83,7 +88,10 @@ class SMTPService(MultiService):
         _allow_connections(self.config.limits.connections)
         errors: list[StartError] = []
         self._tell = errors.append
-        self._listening = [self._listen(text) for text in self.endpoints]
+        self._listening = [
+            *(self._listen(text, endpoint, self.factory) for text, endpoint in self.endpoints.items()),
+            *(self._listen(text, endpoint, self.lmtp_factory) for text, endpoint in self.lmtp_endpoints.items()),
+        ]
         self._tell = self.start_failed
         if errors:
             self._stop_listening()
@@ -112,7 +120,12 @@ class SMTPService(MultiService):
 
         :returns: fires when that is done.
         """
-        ended = [self._stop_listening(), self.factory.shutdown(), maybeDeferred(MultiService.stopService, self)]
+        ended = [
+            self._stop_listening(),
+            self.factory.shutdown(),
+            self.lmtp_factory.shutdown(),
+            maybeDeferred(MultiService.stopService, self),
+        ]
         return DeferredList(ended, consumeErrors=True).addCallback(lambda _: None)
 
     def reload(self) -> None:
@@ -124,14 +137,19 @@ class SMTPService(MultiService):
         """An endpoint has failed that took its time to. The others are still listened on."""
         _log.critical("{error}", error=str(error))
 
-    def _listen(self, text: str) -> "Deferred[None]":
-        port = maybeDeferred(self.endpoints[text].listen, self.factory)
-        return port.addCallbacks(partial(self._listens, text), partial(self._listens_not, text))
+    def _listen(self, text: str, endpoint: Any, factory: SMTPFactory) -> "Deferred[None]":
+        port = maybeDeferred(endpoint.listen, factory)
+        return port.addCallbacks(partial(self._listens, text, factory), partial(self._listens_not, text))
 
-    def _listens(self, text: str, port: IListeningPort) -> None:
+    def _listens(self, text: str, factory: SMTPFactory, port: IListeningPort) -> None:
+        objection = ""
         if self._is_for_development() and not _is_loopback(port):
+            objection = "a development certificate is for this machine alone"
+        elif factory.lmtp and getattr(port.getHost(), "port", None) == SMTP_PORT:
+            objection = "LMTP is not for the port of SMTP (RFC 2033 section 5)"
+        if objection:
             port.stopListening()
-            self._tell(StartError(f"cannot listen on {text}: a development certificate is for this machine alone"))
+            self._tell(StartError(f"cannot listen on {text}: {objection}"))
             return
         self.ports.append(eager(port))
         listening = getattr(port, "socket", None)

@@ -4,7 +4,7 @@ A session lives as long as the connection (or until TLS begins: RFC 3207 makes i
 MAIL opens it, and its end, RSET, a second EHLO or a lost connection closes it. The stage of a session follows from
 both, and is all that the verb table needs to know about order::
 
-    CONNECTED --hello--> READY --MAIL--> MAIL --RCPT--> RCPT --message--> READY
+    CONNECTED --hello--> READY --MAIL--> MAIL --RCPT--> RCPT (--BDAT--> CHUNKS) --message--> READY
 
 A session that has not what the server requires, encryption or a client that it knows, is BARRED instead: from the
 beginning, and until STARTTLS or AUTH has brought that.
@@ -25,7 +25,7 @@ from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
 from twistsmtp.security import Security
 from twistsmtp.tls.facts import TLS
-from twistsmtp.wire.reply import Catalogue
+from twistsmtp.wire.reply import Catalogue, Refusal
 from twistsmtp.wire.text import printable
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Stage(IntEnum):
     MAIL = 4
     RCPT = 8
     BARRED = 16
+    #: Behind RCPT, when the message has begun to come in chunks (RFC 3030).
+    CHUNKS = 32
 
 
 # To look a member up in an enumeration takes about as long as a call, and these are set for each message.
@@ -113,6 +115,10 @@ class Dialect(Protocol):
         """The parameters of RCPT by keyword."""
         ...
 
+    def offers(self, name: str, session: "Session") -> bool:
+        """Whether there is an extension *name*, and *session* may use it."""
+        ...
+
     def keywords(self, session: "Session") -> Sequence[str]:
         """The lines of the reply to EHLO behind the first."""
         ...
@@ -125,7 +131,18 @@ class Dialect(Protocol):
 class Transaction:
     """One mail on its way in."""
 
-    __slots__ = ("_aborted", "asked", "committed", "delivery", "id", "octets", "opened", "recipients", "reverse_path")
+    __slots__ = (
+        "_aborted",
+        "asked",
+        "chunked",
+        "committed",
+        "delivery",
+        "id",
+        "octets",
+        "opened",
+        "recipients",
+        "reverse_path",
+    )
 
     def __init__(self, id: str, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         self.id = id
@@ -139,6 +156,8 @@ class Transaction:
         self.opened: float | None = None
         #: Octets of the message received so far, decoded.
         self.octets = 0
+        #: What takes the octets of a message that comes in chunks, from the first one on.
+        self.chunked: Any = None
         #: Whether the delivery has given its word for the mail, so that there is nothing to abort any more.
         self.committed = False
         self._aborted = False
@@ -202,6 +221,7 @@ class Session:
         "id",
         "identity",
         "limits",
+        "lmtp",
         "network",
         "over",
         "peer",
@@ -227,6 +247,7 @@ class Session:
         checks: Mapping[Phase, Sequence[Check]],
         security: Security,
         clock: IReactorTime,
+        lmtp: bool = False,
     ) -> None:
         self.id = id
         self.peer = peer
@@ -245,6 +266,8 @@ class Session:
         #: The policies' methods, for `ask`.
         self.checks = checks
         self.security = security
+        #: Whether it speaks LMTP (RFC 2033).
+        self.lmtp = lmtp
         self.clock = clock
         self.seconds = clock.seconds
         self.counts = Counts()
@@ -272,6 +295,15 @@ class Session:
         """
         checks = self.checks.get(phase)
         return _ask(checks, (self, *subject)) if checks else None
+
+    def count_idle_command(self) -> None:
+        """A command came that moves no mail.
+
+        :raises Refusal: there were too many of them; the connection ends.
+        """
+        self.counts.idle_commands += 1
+        if self.counts.idle_commands > self.limits.idle_commands:
+            raise Refusal(self.replies.too_many_idle)
 
     def hello(self, name: str, *, esmtp: bool) -> None:
         """HELO or EHLO was accepted: as after RSET, the buffers are clear (RFC 5321 section 4.1.4)."""
@@ -360,6 +392,11 @@ class Session:
         if self.transaction is None:
             raise LookupError("no transaction is open")
         return self.transaction
+
+    def take_chunks(self, message: Any) -> None:
+        """The message comes in chunks, and *message* takes their octets."""
+        self.current.chunked = message
+        self.stage = Stage.CHUNKS
 
     def finish(self) -> None:
         """The transaction has ended, whichever way."""

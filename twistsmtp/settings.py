@@ -70,6 +70,16 @@ SETTINGS = (
         many=tuple,
     ),
     Setting(
+        name="listen-lmtp",
+        target="listen_lmtp",
+        kind=TEXT.named("ENDPOINT"),
+        help="Where to listen for LMTP (RFC 2033), by which a mail server hands over what it has taken; an endpoint as "
+        "for --listen, but not port 25. May be given more than once.",
+        example="unix:/run/twistsmtp.lmtp:mode=660",
+        default="nowhere",
+        many=tuple,
+    ),
+    Setting(
         name="hostname",
         target="hostname",
         kind=HOST.named("NAME"),

@@ -74,7 +74,9 @@ def _tcp_info(client: str) -> str:
 
 def _protocol(session: Session, reverse_path: ReversePath) -> str:
     """The "with" protocol type (RFC 3848, RFC 6531 section 4.3)."""
-    if reverse_path.internationalized:
+    if session.lmtp:
+        base = "UTF8LMTP" if reverse_path.internationalized else "LMTP"
+    elif reverse_path.internationalized:
         base = "UTF8SMTP"
     elif session.esmtp:
         base = "ESMTP"

@@ -5,7 +5,7 @@ functions. ``parse(session, argument)`` makes a value of the argument, without e
 the work. Whatever needs the transport, ``run`` returns as a value, an `Outcome`, and the protocol carries it out:
 
 ========== =========================================================================================
-`Reply`    is sent
+`Reply`    is sent; a tuple of them one by one
 `Close`    is sent, and the connection ends
 `Ask`      is sent (a 334, say), and the next line goes to its function instead of to a verb
 `BeginTLS` is sent, and TLS begins; what came behind the command is thrown away
@@ -34,7 +34,7 @@ __all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outc
 A = TypeVar("A")
 
 #: Legal from the greeting on.
-ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT | Stage.BARRED
+ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT | Stage.CHUNKS | Stage.BARRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class BeginTLS:
 
 
 class Intake(Protocol):
-    """Octets that are not commands: the body behind DATA, or a chunk of a given length."""
+    """Octets that are not commands: the body behind DATA, or a chunk of a given length, which is not none: a verb that
+    is told that there are none answers by itself."""
 
     @property
     def reply(self) -> Reply | None:
@@ -100,7 +101,7 @@ class Intake(Protocol):
         ...
 
 
-Outcome = Reply | Close | Ask | BeginTLS | Intake
+Outcome = Reply | tuple[Reply, ...] | Close | Ask | BeginTLS | Intake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,9 @@ class Verb(Generic[A]):
     octets: int = 0
     #: Makes the reply to a line that is too long, where that is one of its own.
     too_long: Callable[[Session], Reply] | None = None
+    #: Makes the outcome where the command was refused, of its argument and the reply: for a verb behind which octets
+    #: come that are no commands, whatever becomes of it.
+    refused: Callable[[Session, str, Reply], Outcome] | None = None
     #: The policies to ask between `parse` and `run`, about the parsed value.
     phase: Phase | None = None
 
@@ -213,6 +217,10 @@ class Registry:
     def allowance(self, name: str) -> int:
         """Octets that the line of verb *name* may have beyond `Limits.command_line`."""
         return self._allowances.get(name, 0)
+
+    def offers(self, name: str, session: Session) -> bool:
+        """Whether there is an extension *name*, and *session* may use it."""
+        return any(each.name == name and each.usable(session) for each in self.extensions)
 
     def keywords(self, session: Session) -> list[str]:
         """The lines of the reply to EHLO behind the first."""

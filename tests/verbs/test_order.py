@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support import Client, Server
 from twistsmtp.session import Stage
 
-CONNECTED, READY, MAIL, RCPT, BARRED = Stage
+CONNECTED, READY, MAIL, RCPT, BARRED, CHUNKS = Stage
 
 #: What brings a new connection to each stage.
 WAYS = {

@@ -14,17 +14,22 @@ __all__ = ["BODY", "Body", "extension"]
 
 
 class Body(StrEnum):
-    """body-value ::= "7BIT" / "8BITMIME" (RFC 6152 section 2)."""
+    """body-value ::= "7BIT" / "8BITMIME" (RFC 6152 section 2), or "BINARYMIME" (RFC 3030 section 3) where that is
+    offered."""
 
     SEVENBIT = "7BIT"
     EIGHTBITMIME = "8BITMIME"
+    BINARYMIME = "BINARYMIME"
 
 
 def _parse(session: Session, value: str | None) -> Body:
-    try:
-        return Body((value or "").upper())
-    except ValueError:
-        raise GrammarError("body-value", 501, "5.5.4", "BODY is 7BIT or 8BITMIME") from None
+    body = _BODIES.get((value or "").upper())
+    if body is None or (body is Body.BINARYMIME and not session.dialect.offers("binarymime", session)):
+        raise GrammarError("body-value", 501, "5.5.4", "BODY is a value that is not offered")
+    return body
+
+
+_BODIES = {body.value: body for body in Body}
 
 
 #: ``reverse_path.get(BODY)``.

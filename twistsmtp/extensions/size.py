@@ -1,6 +1,6 @@
 """SIZE (RFC 1870): the greatest message is announced, and a message declared greater is refused before it comes.
 
-The same limit holds for what really comes, declared or not: that is the message's own affair (`MessageIntake`).
+The same limit holds for what really comes, declared or not: that is the message's own affair (`Message`).
 """
 
 from twistsmtp.envelope import Parameter

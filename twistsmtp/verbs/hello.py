@@ -1,6 +1,6 @@
 """HELO and EHLO (RFC 5321 section 4.1.1.1)."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.session import Phase, Session
@@ -8,7 +8,7 @@ from twistsmtp.verb import Verb
 from twistsmtp.wire.grammar import GrammarError, parse_hello
 from twistsmtp.wire.reply import Refusal, Reply
 
-__all__ = ["VERBS"]
+__all__ = ["VERBS", "extended_hello"]
 
 
 def _parse(verb: str, session: Session, argument: str) -> str:
@@ -36,21 +36,26 @@ def _reply(code: int, text: str) -> Reply:
     return Reply(code, "", text)
 
 
-VERBS: tuple[Verb[Any], ...] = (
-    Verb(
-        name="EHLO",
-        syntax="EHLO domain",
+def extended_hello(name: str) -> Verb[str]:
+    """The verb *name*, which greets and is told the extensions."""
+    return Verb(
+        name=name,
+        syntax=f"{name} domain",
         help="Greet the server and learn its extensions.",
-        parse=lambda session, argument: _parse("EHLO", session, argument),
+        parse=partial(_parse, name),
         run=_ehlo,
         idle=True,
         phase=Phase.HELLO,
-    ),
+    )
+
+
+VERBS: tuple[Verb[Any], ...] = (
+    extended_hello("EHLO"),
     Verb(
         name="HELO",
         syntax="HELO domain",
         help="Greet the server.",
-        parse=lambda session, argument: _parse("HELO", session, argument),
+        parse=partial(_parse, "HELO"),
         run=_helo,
         idle=True,
         phase=Phase.HELLO,

@@ -171,6 +171,8 @@ class Catalogue:
     sender_ok: Reply = Reply(250, "2.1.0", "Sender OK")
     recipient_ok: Reply = Reply(250, "2.1.5", "Recipient OK")
     start_message: Reply = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
+    chunk_ok: Reply = Reply(250, "2.0.0", "{octets} octets received")
+    chunks_only: Reply = Reply(503, "5.5.1", "A message with BODY=BINARYMIME is sent by BDAT")
     accepted: Reply = Reply(250, "2.0.0", "OK: message {id} accepted")
 
     # Syntax and order

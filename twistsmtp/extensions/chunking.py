@@ -1,0 +1,147 @@
+"""CHUNKING (RFC 3030 section 2): BDAT sends a message in chunks of a given size, its octets as they are.
+
+The octets of a chunk follow the command at once, whatever becomes of it. So a chunk that is refused is read as well,
+and thrown away: nothing in it is ever taken for a command.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+
+from twisted.internet.defer import Deferred
+
+from twistsmtp.envelope import Envelope
+from twistsmtp.later import Later, then
+from twistsmtp.session import Phase, Session, Stage
+from twistsmtp.verb import Close, Extension, Outcome, Verb
+from twistsmtp.verbs.message import PATIENCE, Message, open_message
+from twistsmtp.wire.grammar import GrammarError
+from twistsmtp.wire.reply import Reply
+
+__all__ = ["extension"]
+
+#: bdat-cmd ::= "BDAT" SP chunk-size [ SP end-marker ] CR LF; chunk-size ::= 1*DIGIT; end-marker ::= "LAST"
+_ARGUMENT = re.compile(r"([0-9]{1,20})(?: (LAST))?", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    size: int
+    last: bool
+
+
+def _parse(session: Session, argument: str) -> _Chunk:
+    match = _ARGUMENT.fullmatch(argument)
+    if match is None:
+        raise GrammarError("bdat-cmd", 501, "5.5.4", "Syntax: BDAT chunk-size [LAST]")
+    return _Chunk(int(match[1]), match[2] is not None)
+
+
+class _Octets:
+    """Counts the octets of a chunk: an `Intake`."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.reply: Reply | None = None
+        self.waiting: Deferred[None] | None = None
+
+    def feed(self, data: bytes, start: int) -> int:
+        """Take what is the chunk's; see `Intake`."""
+        end = min(len(data), start + self._left)
+        self._left -= end - start
+        self.take(data[start:end])
+        return end if not self._left else -1
+
+    def take(self, octets: bytes) -> None:
+        """Throw them away."""
+
+
+class _Refused(_Octets):
+    """A chunk that is thrown away, and refused when it has come: RFC 3030 section 2."""
+
+    def __init__(self, size: int, reply: Reply) -> None:
+        super().__init__(size)
+        self._refusal = reply
+
+    def end(self) -> Outcome:
+        """See `Intake`."""
+        return self._refusal
+
+
+class _Taken(_Octets):
+    """A chunk that is part of *message*."""
+
+    def __init__(self, session: Session, message: Message, chunk: _Chunk) -> None:
+        super().__init__(chunk.size)
+        self._session = session
+        self._message = message
+        self._chunk = chunk
+
+    def take(self, octets: bytes) -> None:
+        """Hand them over."""
+        self._message.waiting = None
+        self._message.take(octets)
+        self.waiting = self._message.waiting
+
+    def end(self) -> Later[Outcome]:
+        """See `Intake`."""
+        if self._chunk.last:
+            return self._message.end()
+        if self._message.refused:
+            return self._message.give_up()
+        return self._session.replies.chunk_ok.fill(octets=self._chunk.size)
+
+
+def _run(session: Session, chunk: _Chunk) -> Later[Outcome]:
+    transaction = session.current
+    if transaction.chunked is not None:
+        return _taken(session, chunk, transaction.chunked)
+    envelope = transaction.envelope()
+    return then(session.ask(Phase.DATA, envelope), partial(_open, session, chunk, envelope))
+
+
+def _open(session: Session, chunk: _Chunk, envelope: Envelope, _: None) -> Later[Outcome]:
+    return then(open_message(session, envelope, Message), partial(_begin, session, chunk))
+
+
+def _begin(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
+    if session.over:  # the client is gone, and the delivery had opened the message all the same
+        session.reset()
+    else:
+        session.take_chunks(message)
+    return _taken(session, chunk, message)
+
+
+def _taken(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
+    intake = _Taken(session, message, chunk)
+    return intake if chunk.size else intake.end()
+
+
+def _refused(session: Session, argument: str, reply: Reply) -> Outcome:
+    try:
+        size = _parse(session, argument).size
+    except GrammarError:
+        return Close(reply)  # where the chunk ends is not known, so nothing behind it can be taken for a command
+    if size > 2 * session.limits.message_size + PATIENCE:
+        return Close(reply)
+    return _Refused(size, reply) if size else reply
+
+
+def extension() -> Extension:
+    """All that it adds."""
+    return Extension(
+        name="chunking",
+        rfc="RFC 3030",
+        keyword="CHUNKING",
+        verbs=(
+            Verb(
+                name="BDAT",
+                syntax="BDAT chunk-size [LAST]",
+                help="Send a chunk of the message: so many octets follow at once.",
+                parse=_parse,
+                run=_run,
+                stages=Stage.RCPT | Stage.CHUNKS,
+                refused=_refused,
+            ),
+        ),
+    )
