@@ -50,9 +50,11 @@ install: $(VENV)/installed-dev ## make .venv with the package (editable) and all
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
-# A development certificate is for this machine alone: not if it is said where to listen.
-run: $(VENV)/installed $(if $(findstring --listen,$(ARGS)),,certificate) ## take mail on 127.0.0.1:8025 for localhost and this machine, into ./var/Maildir
-	@exec $(BIN)/twistd --nodaemon --pidfile= smtp --delivery maildir:var/Maildir:create=yes $(if $(findstring --listen,$(ARGS)),,--tls-cert $(CERTIFICATE)) $(ARGS)
+# A development certificate is for this machine alone: not if it is said where to listen, and not beside another one.
+TRY_TLS := $(if $(strip $(foreach option,--listen --tls-cert --config,$(findstring $(option),$(ARGS)))),,yes)
+
+run: $(VENV)/installed $(if $(TRY_TLS),certificate) ## take mail on 127.0.0.1:8025 for localhost and this machine, into ./var/Maildir
+	@exec $(BIN)/twistd --nodaemon --pidfile= smtp --delivery maildir:var/Maildir:create=yes $(if $(TRY_TLS),--tls-cert $(CERTIFICATE)) $(ARGS)
 
 certificate: $(VENV)/installed ## make a certificate to try TLS with, for this machine alone: var/development.pem
 	@mkdir -p var

@@ -167,8 +167,8 @@ class ScriptedTransaction(DeliveryTransaction):
 
     @property
     def body(self) -> bytes:
-        """What was written, without the server's own Received field."""
-        return re.sub(rb"\AReceived: .*\r\n\t.*\r\n\t.*\r\n", b"", self.octets)
+        """The octets without the server's own Received field, which is folded."""
+        return re.sub(rb"\AReceived: .*\r\n(?:\t.*\r\n)+", b"", self.octets)
 
     def rcpt(self, recipient: Recipient) -> Later[None]:
         return self._script.play("rcpt", lambda: self.recipients.append(recipient))

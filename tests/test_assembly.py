@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from twisted.cred.credentials import UsernamePassword
+from twisted.cred import strcred
+from twisted.cred.credentials import ICredentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls.support import issue, write
+from tests.tls.support import issue, log_of, write
 from twistsmtp.assembly import make_certificates, make_endpoint, make_factories
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import IDelivery
@@ -23,7 +24,7 @@ from twistsmtp.tls.context import ClientAuth
 class AssemblyTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.folder = Path(self.mktemp())
+        self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
 
     def certificate(self, *names: str) -> str:
@@ -43,6 +44,12 @@ class AssemblyTestCase(SynchronousTestCase):
 
     def wrong(self, **values: Any) -> str:
         return str(self.assertRaises(ConfigError, self.factory, **values))
+
+    def warned(self, **values: Any) -> list[str]:
+        """What is warned of where these settings make a factory."""
+        with log_of("twistsmtp.service") as log:
+            self.factory(**values)
+        return [line.removeprefix("warn: ") for line in log]
 
 
 class CertificateTests(AssemblyTestCase):
@@ -77,26 +84,13 @@ class CertificateTests(AssemblyTestCase):
             ("required", ClientAuth.REQUIRED),
             ("none", ClientAuth.NONE),
         ):
+            self.factory(tls_cert=(one,), tls_client_ca=one, tls_client_cert=given)
             certificates = make_certificates(
                 self.config(tls_cert=(one,), tls_client_ca=one, tls_client_cert=given), self.reactor
             )
             assert certificates is not None
             self.assertIs(certificates.client_auth, expected)
         self.assertIn("tls-cert: ", self.wrong(tls_cert=(one,), tls_client_cert="required"))
-
-    def test_what_is_of_no_use_without(self) -> None:
-        for name, value in (
-            ("tls_key", ("x",)),
-            ("tls_client_ca", "x"),
-            ("tls_client_cert", "optional"),
-            ("require_tls", True),
-            ("auth", ("memory:a:b",)),
-        ):
-            self.assertEqual(self.wrong(**{name: value}), f"{name.replace('_', '-')} is of no use without tls-cert")
-
-    def test_encrypted_by_the_endpoint(self) -> None:
-        factory = self.factory(listen=("ssl:465:privateKey=x",), require_tls=True, auth=("memory:a:b",))
-        self.assertTrue(factory.security.require_tls)
 
     def test_wrong(self) -> None:
         missing = str(self.folder / "none.pem")
@@ -127,9 +121,6 @@ class EndpointTests(AssemblyTestCase):
 class AccountTests(AssemblyTestCase):
     def test_nobody(self) -> None:
         self.assertIsNone(self.factory().security.portal)
-        self.assertEqual(
-            self.wrong(require_auth=True), "require-auth: authentication is required, but there is no portal"
-        )
 
     def test_everybody_has_the_delivery(self) -> None:
         factory = self.factory(auth=("memory:ada:secret", "memory:bob:other"), plaintext_auth=True)
@@ -157,6 +148,122 @@ class AccountTests(AssemblyTestCase):
         self.assertEqual(wrong, "exclude-mechanism: there is no NOSUCH")
 
 
+class IdleTests(AssemblyTestCase):
+    """What would do nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pem = self.certificate("a.example")
+        self.tls = {"tls_cert": (self.pem,)}
+        self.accounts = {**self.tls, "auth": ("memory:a:b",)}
+
+    def test_without_a_certificate(self) -> None:
+        for name, value in (
+            ("tls_key", ("x",)),
+            ("tls_client_ca", "x"),
+            ("tls_client_cert", "optional"),
+            ("tls_client_cert", "required"),
+            ("require_tls", True),
+            ("auth", ("memory:a:b",)),
+        ):
+            wrong = self.wrong(**{name: value})
+            self.assertEqual(wrong, f"{name.replace('_', '-')} is of no use without tls-cert")
+        self.factory(tls_client_cert="none")
+
+    def test_encrypted_by_the_endpoint(self) -> None:
+        settings = {"require_tls": True, "auth": ("memory:a:b",)}
+        for endpoint in ("ssl:465:privateKey=x", "haproxy:ssl:465", "elsewhere:465", "proxy:elsewhere:465"):
+            for listen in ({"listen": ("tcp:25", endpoint)}, {"listen_lmtp": (endpoint,)}):
+                self.assertTrue(self.factory(**settings, **listen).security.require_tls, endpoint)
+        for endpoint in ("tcp:25", "tcp6:25:interface=x", "unix:/run/ssl:x", "systemd:domain=INET", "haproxy:tcp:25"):
+            self.assertEqual(self.wrong(**settings, listen=(endpoint,)), "require-tls is of no use without tls-cert")
+
+    def test_tls_that_nobody_can_begin(self) -> None:
+        expected = "tls-cert is of no use without the extension starttls or an endpoint tls:"
+        without = {**self.tls, "extensions": ("size",)}
+        for more in ({}, {"require_tls": True}, {"listen": ("ssl:465",)}):
+            self.assertEqual(self.wrong(**without, **more), expected)
+        for listen in ({"listen": ("tcp:25", "tls:465")}, {"listen_lmtp": ("tls:24",)}, {"listen": ("proxy:tls:465",)}):
+            self.assertTrue(self.factory(**without, **listen, require_tls=True).security.require_tls)
+
+    def test_without_accounts(self) -> None:
+        for name in ("require_auth", "relay_authenticated", "plaintext_auth"):
+            for more in ({}, self.tls):
+                wrong = self.wrong(**{name: True}, **more)
+                self.assertEqual(wrong, f"{name.replace('_', '-')} is of no use without auth")
+
+    def test_sender_login_without_accounts(self) -> None:
+        """It keeps the addresses that it has from everybody."""
+        self.assertEqual(self.warned(sender_login=self.text("senders", "@example.org ada\n")), [])
+
+    def test_without_auth(self) -> None:
+        for more in ({}, {"require_auth": True}):
+            wrong = self.wrong(**self.accounts, **more, extensions=("starttls",))
+            self.assertEqual(wrong, "auth is of no use without the extension auth")
+        self.factory(**self.accounts, extensions=("starttls", "twistsmtp.extensions.auth"))
+
+    def test_passwords_in_plain_text_where_mail_needs_tls(self) -> None:
+        wrong = self.wrong(**self.accounts, require_tls=True, plaintext_auth=True)
+        self.assertEqual(wrong, "plaintext-auth is of no use with require-tls")
+
+    def test_checkers_that_no_mechanism_asks(self) -> None:
+        users = self.text("users", "ada:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=\n")
+        file = f"passwd:{users}:scram=no"
+        cases: dict[str, dict[str, Any]] = {
+            "auth anonymous is of no use without mechanism ANONYMOUS": {"auth": ("anonymous",)},
+            "auth passwd is of no use without mechanism PLAIN or LOGIN": {
+                "auth": (file,),
+                "mechanisms": ("CRAM-MD5", "SCRAM-SHA-256"),
+            },
+            "auth memory is of no use without mechanism CRAM-MD5 or PLAIN or LOGIN": {
+                "auth": (f"passwd:{users}", "memory:a:b"),
+                "mechanisms": ("SCRAM-SHA-256",),
+            },
+        }
+        for expected, values in cases.items():
+            self.assertEqual(self.wrong(**self.tls, **values), expected)
+        self.factory(**self.tls, auth=(file,), exclude_mechanisms=frozenset({"PLAIN"}))
+        self.factory(**self.tls, auth=("anonymous", file), mechanisms=("ANONYMOUS", "PLAIN"))
+
+    def test_checker_of_what_no_mechanism_of_ours_has(self) -> None:
+        class Checker:
+            credentialInterfaces = (IAlien,)
+
+        self.patch(strcred, "makeChecker", lambda text: Checker())
+        wrong = self.wrong(**self.tls, auth=("alien:",))
+        self.assertEqual(wrong, "auth alien is of no use without a mechanism for its kind of credentials")
+
+    def test_certificates_that_nobody_asks_for(self) -> None:
+        settings = {**self.tls, "auth": ("certificate:", "memory:a:b")}
+        self.assertEqual(self.wrong(**settings), "auth certificate is of no use without tls-client-ca")
+        self.assertEqual(
+            self.wrong(**settings, tls_client_ca=self.pem, tls_client_cert="none"),
+            "auth certificate is of no use with tls-client-cert none",
+        )
+        self.factory(**settings, tls_client_ca=self.pem)
+        self.factory(**settings, listen=("elsewhere:465",))  # which may ask for them
+
+    def test_harmless(self) -> None:
+        """It is only said."""
+        cases: dict[str, dict[str, Any]] = {
+            "tls-client-ca is of no use with tls-client-cert none": {
+                **self.tls,
+                "tls_client_ca": self.pem,
+                "tls_client_cert": "none",
+            },
+            "mechanism is of no use without auth": {"mechanisms": ("PLAIN",)},
+            "exclude-mechanism is of no use without auth": {"exclude_mechanisms": frozenset({"LOGIN"})},
+        }
+        for expected, values in cases.items():
+            self.assertEqual(self.warned(**values), [expected])
+        self.assertEqual(self.warned(), [])
+        self.assertEqual(self.warned(**self.accounts, mechanisms=("PLAIN",), tls_client_ca=self.pem), [])
+
+
+class IAlien(ICredentials):
+    """Credentials of another kind."""
+
+
 class PolicyTests(AssemblyTestCase):
     def rule(self, **values: Any) -> RelayRule:
         (check,) = self.factory(**values).checks[Phase.RCPT]
@@ -166,7 +273,8 @@ class PolicyTests(AssemblyTestCase):
 
     def test_relay(self) -> None:
         self.assertFalse(self.rule().authenticated)
-        self.assertTrue(self.rule(relay_authenticated=True).authenticated)
+        accounts = {"auth": ("memory:a:b",), "plaintext_auth": True}
+        self.assertTrue(self.rule(relay_authenticated=True, **accounts).authenticated)
 
     def test_senders(self) -> None:
         self.assertNotIn(Phase.MAIL, self.factory().checks)

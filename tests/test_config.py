@@ -187,6 +187,14 @@ class FileTests(ConfigTestCase):
         self.assert_refused("--max-size: 'huge' is not a size, such as 500K, 32M or 1G", max_size="huge")
         self.assert_refused("--domain: '' is not a text", domain=["example.org", ""])
 
+    def test_secrets_are_not_shown(self) -> None:
+        config = self.load('auth = ["memory:ada:TOPSECRET"]')
+        self.assertEqual(config.auth, ("memory:ada:TOPSECRET",))
+        self.assertNotIn("TOPSECRET", repr(config))
+        self.assert_refused("FILE: auth: the value is not a text", 'auth = [["memory:ada:TOPSECRET"]]')
+        self.assert_refused("FILE: auth: the value is not a text", 'auth = {memory = "ada:TOPSECRET"}')
+        self.assert_refused("--auth: the value is not a text", auth=[b"memory:ada:TOPSECRET"])
+
     def test_no_file(self) -> None:
         path = self.mktemp()
         error = self.assertRaises(ConfigError, load, NO_OPTIONS, path)

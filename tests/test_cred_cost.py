@@ -3,6 +3,7 @@
 from typing import Any
 
 from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.logger import capturedLogs, eventAsText
 
 from tests.authentication import (
     WRONG,
@@ -98,15 +99,66 @@ class DelayTests(CredTestCase):
         for end in (b"", b"\x01", None, b"*", b"!", b"x" * 13_000):
             client = self.connect(secured(Bearers()))
             message = responder("XOAUTH2", WRONG)(b"")
-            self.assertEqual(client.codes(f"AUTH XOAUTH2 {encoded(message)}"), ["334"])
+            self.assertEqual(client.codes(f"AUTH XOAUTH2 {encoded(message)}"), [])
+            client.server.clock.advance(1)  # what it costs comes before what is said about it
+            self.assertEqual(client.codes(), ["334"])
             if end is None:
                 client.vanish()
             else:
-                client.say(encoded(end) if len(end) < 2 and end not in (b"*", b"!") else end)
-                client.server.clock.advance(1)
-                self.assertEqual(client.codes(), [NOT_RIGHT], end)
+                line = encoded(end) if len(end) < 2 and end not in (b"*", b"!") else end
+                # RFC 4954 section 4: "*" is answered by 501, whatever was before.
+                self.assertEqual(client.codes(line), ["501 5.7.0" if end == b"*" else NOT_RIGHT], end)
             self.assertEqual(client.session.counts.auth_failures, 1, end)
             self.assertEqual(client.session.security.failures.count("192.0.2.1", 0), 1)
+
+
+class UnderWayTests(CredTestCase):
+    """What counts of an attempt that has not ended."""
+
+    def test_who_goes_away_has_failed_all_the_same(self) -> None:
+        script = Script(check=Answer(How.DEFERRED))
+        server = secured(Passwords(script))
+        for _ in range(3):
+            client = self.connect(server)
+            client.say(f"AUTH PLAIN {plain(WRONG)}")
+            client.vanish()
+        self.assertEqual(client.session.security.failures.count("192.0.2.1", server.clock.seconds()), 3)
+
+    def test_the_limit_of_an_address_holds_for_many_at_once(self) -> None:
+        script = Script(check=Answer(How.DEFERRED))
+        server = secured(Passwords(script), limits=Limits(auth_failures_per_client=3))
+        clients = [self.connect(server) for _ in range(5)]
+        codes = [client.codes(f"AUTH PLAIN {plain(WRONG)}") for client in clients]
+        self.assertEqual(codes, [[], [], [], [TOO_MANY], [TOO_MANY]])
+
+    def test_success_is_not_counted(self) -> None:
+        server = secured()
+        for _ in range(3):
+            client = self.connect(server)
+            self.assertEqual(client.codes(f"AUTH PLAIN {plain()}"), [RIGHT])
+        self.assertEqual(client.session.security.failures.count("192.0.2.1", 0), 0)
+
+    def test_a_checker_that_fails_is_not_the_clients_fault(self) -> None:
+        script = Script(check=Answer(How.DEFERRED, OSError("the password is " + WRONG)))
+        client = self.connect(secured(Passwords(script)))
+        with capturedLogs() as events:
+            client.say(f"AUTH PLAIN {plain(WRONG)}")
+            script.release_all()
+        self.assertEqual(client.codes(), ["454 4.7.0"])
+        self.assertEqual(client.session.security.failures.count("192.0.2.1", 0), 0)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        said = "".join(map(eventAsText, events))
+        self.assertIn("OSError", said)
+        self.assertNotIn(WRONG, said)
+
+    def test_others_need_not_wait_for_one_who_guesses(self) -> None:
+        script = Script(check=Answer(How.DEFERRED))
+        server = secured(Passwords(script))
+        for _ in range(20):
+            self.connect(server).say(f"AUTH PLAIN {plain(WRONG)}")
+        self.assertEqual(len(script.waiting), 4)
+        self.connect(server, "192.0.2.2").say(f"AUTH PLAIN {plain()}")
+        self.assertEqual(len(script.waiting), 5)
 
 
 class LimitTests(CredTestCase):

@@ -27,7 +27,8 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.testing import MemoryReactorClock
@@ -36,6 +37,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from twistsmtp.eager import EagerServer, EagerUNIXServer, eager
+from twistsmtp.hub import Hub
 
 
 class Socket:
@@ -75,12 +77,30 @@ class Socket:
 
 
 class Recorder(Protocol):
-    """Remembers how its connection ended."""
+    """Remembers what it was sent, and how its connection ended."""
 
     reason: Failure | None = None
 
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received.append(data)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
+
+
+@implementer(IFileDescriptorReceiver)
+class FileRecorder(Recorder):
+    """Remembers which open files it was sent, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[int] = []
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:  # noqa: N802  # Twisted's name
+        self.files.append(descriptor)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -251,6 +271,50 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(connection.socket.sent, b"ab")
         connection.run()
         self.assertEqual(connection.socket.sent, b"abc")
+
+
+class ReadTests(SynchronousTestCase):
+    """What the reactor is told of a read."""
+
+    def read(self, answer: bytes | OSError) -> tuple[object, list[bytes]]:
+        """What comes of a read that the socket answers so, and what the protocol is given."""
+        connection = Connection(EagerServer)
+        received = connection.protocol.received
+
+        def recv(size: int) -> bytes:
+            self.assertEqual(size, 65536)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        connection.socket.recv = recv  # type: ignore[attr-defined]  # no other test reads
+        return connection.transport.doRead(), received
+
+    def test_octets(self) -> None:
+        self.assertEqual(self.read(b"abc"), (None, [b"abc"]))
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.read(OSError(errno.EWOULDBLOCK, "it would block")), (None, []))
+
+    def test_end(self) -> None:
+        self.assertEqual(self.read(b""), (CONNECTION_DONE, []))
+
+    def test_lost(self) -> None:
+        self.assertEqual(self.read(OSError(errno.ECONNRESET, "the peer is gone")), (CONNECTION_LOST, []))
+
+    def test_open_files(self) -> None:
+        """As Twisted has it, they may come along on a UNIX socket."""
+        ours, peer = socket.socketpair()
+        self.addCleanup(peer.close)
+        protocol = FileRecorder()
+        connection = EagerUNIXServer(ours, protocol, b"", None, 0, MemoryReactorClock())
+        protocol.makeConnection(connection)
+        socket.send_fds(peer, [b"abc"], [peer.fileno()])
+        self.assertIsNone(connection.doRead())
+        self.assertEqual(protocol.received, [b"abc"])
+        [number] = protocol.files
+        os.close(number)
+        connection.connectionLost(Failure(ConnectionDone()))
 
 
 class EndTests(SynchronousTestCase):
@@ -502,8 +566,11 @@ class RealSocketTests(TestCase):
 
     #: What fires when the last connection is over on the server's side.
     lost: "Deferred[None]"
+    #: Whether connections read through a hub.
+    hub = Hub.is_possible()
 
     def setUp(self) -> None:
+        self.patch(Hub, "is_possible", lambda: self.hub)
         self.folder = Path(tempfile.mkdtemp())  # short, as paths of sockets have to be
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "pem").write_bytes(certificate_pem())
@@ -530,6 +597,7 @@ class RealSocketTests(TestCase):
             endpoint = serverFromString(reactor, endpoint)
         port = eager(await endpoint.listen(Factory.forProtocol(TestServer)))
         self.addCleanup(port.stopListening)
+        self.assertEqual(port.transport.keywords["hub"] is not None, self.hub)
         handle: socket.socket = port.socket
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         return port
@@ -558,20 +626,20 @@ class RealSocketTests(TestCase):
     async def test_unix(self) -> None:
         path = str(self.folder / "socket")
         port = await self.listen(f"unix:{path}")
-        self.assertIs(port.transport, EagerUNIXServer)
+        self.assertIs(port.transport.func, EagerUNIXServer)
         self.assertEqual(await self.talk(UNIXClientEndpoint(reactor, path), Client(b"GIVE")), MUCH)
         self.assertEqual(await self.talk(UNIXClientEndpoint(reactor, path), Client(b"PRODUCE")), MUCH)
 
     async def test_ssl(self) -> None:
         port = await self.listen(f"ssl:0:interface=127.0.0.1:privateKey={self.folder / 'pem'}")
-        self.assertIs(port.transport, EagerServer)
+        self.assertIs(port.transport.func, EagerServer)
         for word in (b"GIVE", b"PRODUCE"):
             client = SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, CertificateOptions())
             self.assertEqual(await self.talk(client, Client(word)), MUCH)
 
     async def test_haproxy(self) -> None:
         port = await self.listen("haproxy:tcp:0:interface=127.0.0.1")
-        self.assertIs(port.transport, EagerServer)
+        self.assertIs(port.transport.func, EagerServer)
         header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n"
         self.assertEqual(await self.talk_tcp(port, header + b"GIVE"), MUCH)
 
@@ -580,7 +648,7 @@ class RealSocketTests(TestCase):
             listening.setblocking(False)
             endpoint = AdoptedStreamServerEndpoint(reactor, os.dup(listening.fileno()), socket.AF_INET)
             port = await self.listen(endpoint)
-        self.assertIs(port.transport, EagerServer)
+        self.assertIs(port.transport.func, EagerServer)
         self.assertEqual(await self.talk_tcp(port, b"GIVE"), MUCH)
 
     async def test_start_tls(self) -> None:
@@ -597,20 +665,46 @@ class RealSocketTests(TestCase):
         await client.answered
 
 
+class PlainReadingTests(RealSocketTests):
+    """The same where there is no hub: the reactor has each of the connections read."""
+
+    hub = False
+
+
 class PortTests(SynchronousTestCase):
     """Which ports are changed."""
 
-    def port(self, transport: type[tcp.Server]) -> tcp.Port:
+    def port(self, transport: type[tcp.Server]) -> Any:
         port = tcp.Port(0, Factory(), reactor=MemoryReactorClock())
         port.transport = transport
         return port
 
     def test_known(self) -> None:
-        self.assertIs(eager(self.port(tcp.Server)).transport, EagerServer)
-        self.assertIs(eager(self.port(unix.Server)).transport, EagerUNIXServer)
+        self.assertIs(eager(self.port(tcp.Server)).transport.func, EagerServer)
+        self.assertIs(eager(self.port(unix.Server)).transport.func, EagerUNIXServer)
 
     def test_twice(self) -> None:
-        self.assertIs(eager(eager(self.port(tcp.Server))).transport, EagerServer)
+        port = eager(self.port(tcp.Server))
+        transport = port.transport
+        self.assertIs(eager(port).transport, transport)
+
+    def test_hub_of_its_own(self) -> None:
+        one, other = (eager(self.port(tcp.Server)).transport.keywords["hub"] for _ in range(2))
+        self.assertIsInstance(one, Hub)
+        self.assertIsNot(one, other)
+
+    def test_no_hub(self) -> None:
+        """Where the system has no epoll the reactor has each of the connections read."""
+        self.patch(Hub, "is_possible", lambda: False)
+        ours, peer = socket.socketpair()
+        self.addCleanup(peer.close)
+        port = eager(self.port(tcp.Server))
+        protocol = Recorder()
+        connection = port.transport(ours, protocol, ("192.0.2.1", 25), None, 0, port.reactor)
+        protocol.makeConnection(connection)
+        self.assertEqual(port.reactor.readers, {connection})
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(port.reactor.readers, set())
 
     def test_of_others(self) -> None:
         """A port that somebody gave connections of their own keeps them."""

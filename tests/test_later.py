@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import AT_ONCE, LATER, Answer, How, Script
-from twistsmtp.later import Later, drive, is_later, then
+from twistsmtp.later import Later, awaited, drive, is_later, then
 
 
 class Oops(Exception):
@@ -193,6 +193,23 @@ class DriveTests(SynchronousTestCase):
         assert isinstance(driven, Deferred)
         deferred.callback(None)
         self.assertIn("the_culprit", self.failureResultOf(driven, Oops).getTraceback())
+
+
+class AwaitedTests(SynchronousTestCase):
+    def test_every_way(self) -> None:
+        """Only what has to wait waits."""
+        for how in How:
+            script = Script(x=Answer(how))
+            driven = drive(awaited(script.play("x", lambda: "a")))
+            self.assertEqual(isinstance(driven, Deferred), how in LATER, how)
+            self.assertEqual(len(script.release_all()), how in LATER, how)
+            self.assertEqual(self.successResultOf(driven) if isinstance(driven, Deferred) else driven, "a", how)
+
+    def test_none_is_a_value(self) -> None:
+        self.assertIsNone(drive(awaited(None)))
+
+    def test_a_failure(self) -> None:
+        self.assertRaises(Oops, drive, awaited(fail(Oops())))
 
 
 class AsyncioTests(SynchronousTestCase):

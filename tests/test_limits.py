@@ -24,7 +24,8 @@ class LimitsTests(SynchronousTestCase):
     def test_no_limit_is_optional(self) -> None:
         for each in fields(Limits):
             if isinstance(getattr(Limits(), each.name), (int, float)):
-                for value in (0, -1):
+                # Tests need not pay for a wrong password.
+                for value in (-1,) if each.name == "auth_delay" else (0, -1):
                     error = self.assertRaises(ValueError, Limits, **{each.name: value})
                     self.assertIn(each.name, str(error))
 

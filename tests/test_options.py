@@ -1,7 +1,10 @@
 """The command line: what it makes, what it explains, how it refuses."""
 
 import io
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.plugin import getPlugins
@@ -66,6 +69,13 @@ class ParsingTests(SynchronousTestCase):
         config = parse("--config", path, "--hostname", "b.example")
         self.assertEqual((config.hostname, config.limits.message_size), ("b.example", 1 << 20))
 
+    def test_secrets_are_not_kept(self) -> None:
+        options = Options()
+        options.parseOptions(["--auth", "memory:ada:TOPSECRET", "--max-size", "1M"])
+        self.assertEqual(options.config.auth, ("memory:ada:TOPSECRET",))
+        self.assertNotIn("TOPSECRET", f"{options!r} {options} {options.config!r}")
+        self.assertIn("1M", repr(options))
+
     def test_two_command_lines_do_not_share(self) -> None:
         parse("--domain", "a.example")
         self.assertEqual(parse("--domain", "b.example").domains, ("b.example",))
@@ -127,6 +137,35 @@ class RefusalTests(SynchronousTestCase):
             self.assertRegex(str(error.code), r"\Atwistd smtp: --log-format json: the log is [^\n]+\Z")
         Parent(syslog=1).parseOptions(["smtp"])
         Parent().parseOptions(["smtp", "--log-format", "json"])
+
+
+class MakeRunTests(SynchronousTestCase):
+    """What ``make run`` adds to the command line."""
+
+    if shutil.which("make") is None:
+        skip = "there is no make"
+
+    def adds_certificate(self, arguments: str) -> bool:
+        done = subprocess.run(
+            ["make", "--no-print-directory", "-n", "run", f"ARGS={arguments}"],
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+        )
+        (line,) = [line for line in done.stdout.splitlines() if " smtp " in line]
+        self.assertTrue(line.rstrip().endswith(arguments), line)
+        made, named = "tls.development" in done.stdout, "--tls-cert var/development.pem" in line
+        self.assertEqual(made, named)
+        return named
+
+    def test_certificate(self) -> None:
+        """One to try TLS with, but where that is somebody else's affair."""
+        for arguments in ("", "--domain example.org"):
+            self.assertTrue(self.adds_certificate(arguments), arguments)
+        for arguments in ("--listen tcp:2525", "--tls-cert mine.pem", "--config my.toml"):
+            self.assertFalse(self.adds_certificate(arguments), arguments)
 
 
 class PrintingTests(SynchronousTestCase):

@@ -185,6 +185,14 @@ class WriteTests(CommandCase):
         self.assertEqual(1, sum(line.startswith("ada:") for line in after))
 
 
+class NoFileTests(CommandCase):
+    def test_what_is_no_file_stays_what_it_is(self) -> None:
+        os.mkfifo(self.path)
+        status, _, complaint = self.command("ada")
+        self.assertEqual((status, complaint), (1, f"twistsmtp.passwd: {self.path} is no file\n"))
+        self.assertTrue(self.path.is_fifo())
+
+
 class PasswordTests(CommandCase):
     def test_stdin(self) -> None:
         """The first line, without its end."""

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import LATER, Answer, How, Script, ScriptedDelivery
 from tests.support import Client, Server, cuts, split_replies
+from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -83,7 +84,8 @@ class LengthTests(SynchronousTestCase):
             ("MAIL FROM:<>", "250 2.1.0", 512 + 26 + len(" BODY=8BITMIME") + 10 + 500),
             ("RCPT TO:<b@mx.test>", "503 5.5.1", 512),
         ):
-            client = connected().hello()
+            names = ("size", "eightbitmime", "enhancedstatuscodes", "smtputf8", "auth")
+            client = connected(extensions=load_extensions(names)).hello()
             self.assertEqual(client.codes(self.padded(start, limit + 1)), ["500 5.5.2"], start)
             self.assertEqual(client.codes(self.padded(start, limit)), [code], start)
 

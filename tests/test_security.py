@@ -2,6 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.authentication import portal
@@ -83,3 +85,60 @@ class FailuresTests(SynchronousTestCase):
         for address in "abcdefghijkl":
             count = sum(0.5 ** ((now - time) / 100) for time in expected.get(address, []))
             self.assertAlmostEqual(failures.count(address, now), count)
+
+
+class TurnTests(SynchronousTestCase):
+    """Attempts of one address wait for each other, so that those of others need not."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.failures = Failures(at_once=2)
+        self.begun: list[str] = []
+
+    def attempt(self, name: str, address: str = "192.0.2.1") -> "Deferred[None]":
+        async def wait() -> None:
+            await self.failures.turn(address)
+            self.begun.append(name)
+
+        return Deferred.fromCoroutine(wait())
+
+    def end(self, address: str = "192.0.2.1") -> None:
+        self.failures.end_turn(address, self.clock)
+        self.clock.advance(0)
+
+    def test_so_many_at_once(self) -> None:
+        for name in "abcd":
+            self.attempt(name)
+        self.assertEqual(self.begun, ["a", "b"])
+        self.attempt("other", "192.0.2.2")
+        self.assertEqual(self.begun, ["a", "b", "other"])
+        self.end()
+        self.assertEqual(self.begun[3:], ["c"])
+        for _ in range(3):
+            self.end()
+        self.assertEqual(self.begun[3:], ["c", "d"])
+        for name in "ef":
+            self.attempt(name)
+        self.assertEqual(self.begun[5:], ["e", "f"])
+
+    def test_who_has_gone_takes_no_turn(self) -> None:
+        attempts = [self.attempt(name) for name in "abcd"]
+        attempts[2].cancel()
+        self.failureResultOf(attempts[2], CancelledError)
+        self.end()
+        self.clock.advance(0)
+        self.assertEqual(self.begun, ["a", "b", "d"])
+
+    def test_a_thousand(self) -> None:
+        for number in range(1000):
+            self.attempt(str(number))
+        for _ in range(1000):
+            self.end()
+        self.assertEqual(len(self.begun), 1000)
+
+    def test_what_was_no_failure_is_taken_back(self) -> None:
+        for _ in range(2):
+            self.failures.add("192.0.2.1", 0)
+        for expected in (1, 0, 0):
+            self.failures.take_back("192.0.2.1")
+            self.assertEqual(self.failures.count("192.0.2.1", 0), expected)

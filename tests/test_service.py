@@ -355,6 +355,24 @@ class DevelopmentCertificateTests(ServiceTestCase):
         self.start(IPv4Address("TCP", "0.0.0.0", 25))
         self.assertTrue(self.port.listens)
 
+    def test_comes_later(self) -> None:
+        """By a reload: that is too late to be refused, and is said."""
+        path = write(self.path.with_name("mx.pem"), issue("mx.example"))
+        service = SMTPService(config(tls_cert=(str(path),)), self.reactor)
+        here, there = (Port(IPv4Address("TCP", host, 25)) for host in ("127.0.0.1", "192.0.2.1"))
+        service.endpoints = {"here": Endpoint(lambda: here), "there": Endpoint(lambda: there)}
+        service.startService()
+        service.reload()
+        self.assertEqual([line for line in self.logged() if "#error" in line], [])
+        path.write_bytes(self.path.read_bytes())
+        service.reload()
+        (line,) = [line for line in self.logged() if "#error" in line]
+        self.assertEqual(
+            line,
+            "#error] a development certificate is in use, which is for this machine alone, and others can reach "
+            "192.0.2.1:25: put another one in its place",
+        )
+
 
 class ReloadTests(ServiceTestCase):
     def test_reload(self) -> None:
@@ -380,7 +398,7 @@ class RealTests(TestCase):
         service.startService()
         self.addCleanup(service.stopService)
         listening: Any = service.ports[0]
-        self.assertIs(listening.transport, EagerServer)
+        self.assertIs(listening.transport.func, EagerServer)
         port = listening.getHost().port
 
         def send(connect: Callable[[], smtplib.SMTP]) -> None:

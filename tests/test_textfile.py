@@ -13,7 +13,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import logged
-from twistsmtp.textfile import BadLines, TextFile, parse_lines
+from twistsmtp.textfile import BadLines, TextFile, parse_lines, stamp_of
 
 
 def words(octets: bytes) -> list[str]:
@@ -90,9 +90,51 @@ class LinesTests(SynchronousTestCase):
             self.assertLessEqual(sum(map(len, found)), len(octets))
 
 
-class FileCase(SynchronousTestCase):
+class StampTests(SynchronousTestCase):
+    """Whether a file is another."""
+
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
+
+    def test_no_file(self) -> None:
+        self.assertIsNone(stamp_of(self.path))
+
+    def test_the_same(self) -> None:
+        self.path.write_bytes(b"x")
+        self.assertEqual(stamp_of(self.path), stamp_of(self.path))
+
+    def test_another_size_or_time(self) -> None:
+        seen = []
+        for octets, time in (b"x", 1), (b"xy", 1), (b"xy", 2):
+            self.path.write_bytes(octets)
+            os.utime(self.path, (time, time))
+            seen.append(stamp_of(self.path))
+        self.assertEqual(len(set(seen)), 3)
+
+    def test_a_link_that_leads_elsewhere(self) -> None:
+        """As certbot renews."""
+        for name in "1", "2":
+            Path(f"{self.path}{name}").write_bytes(b"x")
+            os.utime(f"{self.path}{name}", (1, 1))
+        self.path.symlink_to(f"{self.path.name}1")
+        before = stamp_of(self.path)
+        self.path.unlink()
+        self.path.symlink_to(f"{self.path.name}2")
+        self.assertNotEqual(stamp_of(self.path), before)
+
+    def test_another_mode(self) -> None:
+        """One that becomes readable. The clock of a file system goes in steps."""
+        self.path.write_bytes(b"x")
+        os.utime(self.path, (1, 1))
+        before, when = stamp_of(self.path), self.path.stat().st_ctime_ns
+        while self.path.stat().st_ctime_ns == when:
+            self.path.chmod(0o640)
+        self.assertNotEqual(stamp_of(self.path), before)
+
+
+class FileCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()).absolute()
         self.clock = Clock()
         self.times = iter(range(1, 1000))
         self.threads = Threads()
@@ -120,6 +162,17 @@ class ReadTests(FileCase):
 
     def test_no_file(self) -> None:
         self.assertRaises(FileNotFoundError, TextFile, self.path, words)
+
+    def test_in_another_folder(self) -> None:
+        """A server that becomes a daemon goes to another."""
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.path.parent)
+        self.write("one\n")
+        file = TextFile(self.path.name, words, seconds=self.clock.seconds, in_thread=at_once)
+        os.chdir("/")
+        self.write("two\n")
+        self.clock.advance(1)
+        self.have(file, "two")
 
     def test_broken(self) -> None:
         error = self.assertRaises(ValueError, self.file, "one\na b\n")

@@ -100,8 +100,12 @@ class RegistryTests(SynchronousTestCase):
 
     def test_those_that_are_on_by_default(self) -> None:
         registry = Registry(CORE, load_extensions())
-        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=8BITMIME") + 10 + 500)
-        self.assertEqual(registry.allowance("RCPT"), 0)
+        dsn = len(" RET=FULL ENVID=") + 100
+        held = len(" HOLDFOR=999999999 HOLDUNTIL=2026-11-22T12:00:00.123456789+01:00")
+        others = 17 + held + len(" MT-PRIORITY=-9 SOLICIT=") + 1000 + 11
+        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=8BITMIME") + 10 + dsn + others + 500)
+        rrvs = len(" RRVS=2026-11-22T12:00:00.123456789+01:00;C")
+        self.assertEqual(registry.allowance("RCPT"), len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + 500 + rrvs)
         self.assertEqual(registry.allowance("AUTH"), 12288 - 512)
 
     def test_replies_carry_enhanced_codes_only_where_they_are_offered(self) -> None:

@@ -1,10 +1,10 @@
 """A configuration as the objects that it describes: the factory with all that it shares, and where it listens."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from twisted.cred import strcred
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistsmtp.checkers.together import by_interface
@@ -24,8 +25,9 @@ from twistsmtp.factory import LMTPFactory, SMTPFactory
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
-from twistsmtp.sasl import MECHANISMS, load_mechanisms
+from twistsmtp.sasl import DEFAULT, MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
+from twistsmtp.sasl.credentials import IClientCertificate
 from twistsmtp.security import Security
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
@@ -36,20 +38,31 @@ __all__ = ["make_certificates", "make_endpoint", "make_factories", "naming", "re
 #: Begins an endpoint that is TCP with TLS from the first octet.
 _TLS = "tls:"
 
+_log = Logger(namespace="twistsmtp.service")
+
 
 def make_factories(config: Config, certificates: Certificates | None, reactor: Any) -> tuple[SMTPFactory, LMTPFactory]:
     """The factories that *config* describes, for SMTP and for LMTP. They share the delivery, and who failed to log in.
 
-    :raises ConfigError: one of its settings cannot be made of its text.
+    :raises ConfigError: one of its settings cannot be made of its text, or would do nothing.
     """
     with naming(f"delivery {config.delivery!r}"):
         delivery = make_delivery(config.delivery)
     with naming("extension"):
         extensions = load_extensions(config.extensions)
+    checkers, mechanisms = _checkers(config), _mechanisms(config)
+    _refuse_idle(config, {verb.name for each in extensions for verb in each.verbs}, checkers, mechanisms)
     shared: dict[str, Any] = {
         "hostname": config.hostname,
         "policies": _policies(config, reactor),
-        "security": _security(config, delivery, certificates),
+        "security": Security(
+            tls=certificates,
+            require_tls=config.require_tls,
+            portal=Portal(_Realm(delivery), by_interface(each for _, each in checkers)) if checkers else None,
+            require_auth=config.require_auth,
+            plaintext_auth=config.plaintext_auth,
+            mechanisms=mechanisms,
+        ),
         "limits": config.limits,
         "extensions": extensions,
         "reactor": reactor,
@@ -74,31 +87,23 @@ def make_certificates(config: Config, reactor: Any) -> Certificates | None:
     :raises ConfigError: they cannot be read, or what belongs together is not there.
     """
     if not config.tls_cert:
-        by_endpoint = any("ssl:" in endpoint for endpoint in config.listen)
-        idle = {
-            "tls-key": bool(config.tls_key),
-            "tls-client-ca": bool(config.tls_client_ca),
-            "tls-client-cert": config.tls_client_cert not in ("", "none"),
-            "require-tls": config.require_tls and not by_endpoint,
-            "auth": bool(config.auth) and not (by_endpoint or config.plaintext_auth),
-        }
-        for name, given in idle.items():
-            if given:
-                raise ConfigError(f"{name} is of no use without tls-cert")
         return None
     if len(config.tls_key) not in (0, len(config.tls_cert)):
         raise ConfigError(
             f"{len(config.tls_key)} tls-key for {len(config.tls_cert)} tls-cert: give one for each, or none"
         )
     sources = zip(config.tls_cert, config.tls_key, strict=True) if config.tls_key else config.tls_cert
-    client_auth = config.tls_client_cert or ("optional" if config.tls_client_ca else "none")
     with naming("tls-cert"):
         return Certificates(
             *sources,
-            client_auth=ClientAuth(client_auth),
+            client_auth=_client_auth(config),
             client_ca=config.tls_client_ca or None,
             seconds=reactor.seconds,
         )
+
+
+def _client_auth(config: Config) -> ClientAuth:
+    return ClientAuth(config.tls_client_cert or ("optional" if config.tls_client_ca else "none"))
 
 
 @implementer(IStreamServerEndpoint)
@@ -143,22 +148,12 @@ class _Realm:
         return IDelivery, self.delivery, lambda: None
 
 
-def _security(config: Config, delivery: Delivery, certificates: Certificates | None) -> Security:
-    checkers = [_checker(text) for text in config.auth]
-    mechanisms = _mechanisms(config)
-    with naming("require-auth"):
-        return Security(
-            tls=certificates,
-            require_tls=config.require_tls,
-            portal=Portal(_Realm(delivery), by_interface(checkers)) if checkers else None,
-            require_auth=config.require_auth,
-            plaintext_auth=config.plaintext_auth,
-            mechanisms=mechanisms,
-        )
+def _checkers(config: Config) -> list[tuple[str, ICredentialsChecker]]:
+    """The checkers, each behind its kind: of the text no more is shown, as that of memory: has passwords in it."""
+    return [(text.partition(":")[0], _checker(text)) for text in config.auth]
 
 
 def _checker(text: str) -> ICredentialsChecker:
-    # Of the text no more is shown than what kind of checker it is: memory: has passwords in it.
     kind = text.partition(":")[0]
     with naming(f"auth {kind}"):
         try:
@@ -181,6 +176,83 @@ def _mechanisms(config: Config) -> tuple[Mechanism, ...]:
     if unknown:
         raise ConfigError(f"exclude-mechanism: there is no {', '.join(sorted(unknown))}")
     return tuple(each for each in mechanisms if each.name not in config.exclude_mechanisms)
+
+
+# --- what would do nothing -----------------------------------------------------------------------------------
+
+#: Endpoints that have no TLS of their own; those that do not ask clients for certificates of their own; and what may
+#: stand in front of another.
+_PLAIN = frozenset({"tcp", "tcp6", "unix", "systemd", "stdio"})
+_UNASKING = _PLAIN | {"ssl", "tls"}
+_AROUND = re.compile(r"((haproxy|proxy):)*")
+
+
+def _refuse_idle(
+    config: Config,
+    verbs: Collection[str],
+    checkers: Sequence[tuple[str, ICredentialsChecker]],
+    mechanisms: Sequence[Mechanism],
+) -> None:
+    """Who sets something relies on it: what would do nothing stops the start, or is warned of where that is harmless.
+
+    ``sender-login`` is neither: where nobody can authenticate, nobody may use the addresses that it lists.
+
+    :param verbs: those that extensions add.
+    :raises ConfigError: something would do nothing.
+    """
+    kinds = {_AROUND.sub("", each, count=1).partition(":")[0] for each in (*config.listen, *config.listen_lmtp)}
+    for name, given, useful, why in _conditions(config, kinds, verbs):
+        if given and not useful:
+            raise ConfigError(f"{name} is of no use {why}")
+    interfaces = {each.interface for each in mechanisms}
+    asks_clients = _client_auth(config) is not ClientAuth.NONE or not kinds <= _UNASKING
+    for kind, checker in checkers:
+        asked = interfaces.intersection(checker.credentialInterfaces)
+        if not asked:
+            raise ConfigError(f"auth {kind} is of no use without {_mechanisms_for(checker)}")
+        if asked == {IClientCertificate} and not asks_clients:
+            why = "with tls-client-cert none" if config.tls_client_ca else "without tls-client-ca"
+            raise ConfigError(f"auth {kind} is of no use {why}")
+    for name, given, useful, why in _harmless_conditions(config):
+        if given and not useful:
+            _log.warn("{name} is of no use {why}", name=name, why=why)
+
+
+#: A setting, whether it is given, whether it does anything, and if not, why.
+_Condition: TypeAlias = tuple[str, object, object, str]
+
+
+def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) -> list[_Condition]:
+    cert, auth = config.tls_cert, config.auth
+    starttls = bool(cert) and "STARTTLS" in verbs
+    encrypts = starttls or not _PLAIN.issuperset(kinds)
+    return [
+        ("tls-key", config.tls_key, cert, "without tls-cert"),
+        ("tls-client-ca", config.tls_client_ca, cert, "without tls-cert"),
+        ("tls-client-cert", _client_auth(config) is not ClientAuth.NONE, cert, "without tls-cert"),
+        ("tls-cert", cert, starttls or "tls" in kinds, "without the extension starttls or an endpoint tls:"),
+        ("require-tls", config.require_tls, encrypts, "without tls-cert"),
+        ("require-auth", config.require_auth, auth, "without auth"),
+        ("relay-authenticated", config.relay_authenticated, auth, "without auth"),
+        ("plaintext-auth", config.plaintext_auth, auth, "without auth"),
+        ("plaintext-auth", config.plaintext_auth, not config.require_tls, "with require-tls"),
+        ("auth", auth, "AUTH" in verbs, "without the extension auth"),
+        ("auth", auth, encrypts or config.plaintext_auth, "without tls-cert"),
+    ]
+
+
+def _harmless_conditions(config: Config) -> list[_Condition]:
+    return [
+        ("tls-client-ca", config.tls_client_ca, config.tls_client_cert != "none", "with tls-client-cert none"),
+        ("mechanism", config.mechanisms != DEFAULT, config.auth, "without auth"),
+        ("exclude-mechanism", config.exclude_mechanisms, config.auth, "without auth"),
+    ]
+
+
+def _mechanisms_for(checker: ICredentialsChecker) -> str:
+    ours = load_mechanisms(MECHANISMS)
+    names = [each.name for each in ours if each.interface in checker.credentialInterfaces]
+    return f"mechanism {' or '.join(names)}" if names else "a mechanism for its kind of credentials"
 
 
 # --- errors --------------------------------------------------------------------------------------------------

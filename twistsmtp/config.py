@@ -25,14 +25,15 @@ from twistsmtp.extensions import DEFAULT
 from twistsmtp.limits import Limits
 from twistsmtp.sasl import DEFAULT as MECHANISMS
 from twistsmtp.settings import SETTINGS, Setting, limits
-from twistsmtp.values import HOST, Kind
+from twistsmtp.values import HOST
 from twistsmtp.wire.address import PathLimits
 
 __all__ = ["Config", "ConfigError", "load"]
 
 
 class ConfigError(ValueError):
-    """A setting is wrong. The text is one line that names the setting, its value and the file that has it."""
+    """A setting is wrong. The text is one line that names the setting, the file that has it, and its value unless there
+    may be a secret in it."""
 
 
 def machine_name() -> str:
@@ -77,8 +78,8 @@ class Config:
     #: ``"optional"``, ``"required"``, or ``""`` for the second if there are authorities, else the first.
     tls_client_ca: str = ""
     tls_client_cert: str = ""
-    #: Checkers of credentials, as `twisted.cred.strcred` reads them.
-    auth: tuple[str, ...] = ()
+    #: Checkers of credentials, as `twisted.cred.strcred` reads them; there may be passwords in them.
+    auth: tuple[str, ...] = field(default=(), repr=False)
     #: Whether mail is taken only from clients that have authenticated.
     require_auth: bool = False
     #: Whether these may send to every domain.
@@ -166,15 +167,16 @@ def _values(raw: Iterable[tuple[str, object]], source: str) -> dict[str, Any]:
 
 def _parse(setting: Setting, value: object, where: str) -> object:
     if setting.many is None:
-        return _parse_one(setting.kind, value, where)
+        return _parse_one(setting, value, where)
     given = value if isinstance(value, list) else [value]
     if not given:
         raise ConfigError(f"{where}: there is none in the list")
-    return setting.many([_parse_one(setting.kind, each, where) for each in given])
+    return setting.many([_parse_one(setting, each, where) for each in given])
 
 
-def _parse_one(kind: Kind, value: object, where: str) -> object:
+def _parse_one(setting: Setting, value: object, where: str) -> object:
     try:
-        return kind.parse(value)
+        return setting.kind.parse(value)
     except ValueError as error:
-        raise ConfigError(f"{where}: {value!r} {error}") from None
+        shown = "the value" if setting.secret else repr(value)
+        raise ConfigError(f"{where}: {shown} {error}") from None

@@ -50,8 +50,8 @@ class Shared(Protocol):
     greeting: Reply
     strict_greeting: bool
 
-    def new_session(self, transport: Any) -> Session:
-        """A session for the connection of *transport*."""
+    def new_session(self, transport: Any, address: Any) -> Session:
+        """A session for the connection of *transport*, with *address*."""
         ...
 
     def receive(self, session: Session) -> Later[None]:
@@ -95,6 +95,7 @@ class Connection(LineReceiver):
         "_reply_octets",
         "_waiting_since",
         "_window",
+        "address",
         "connected",
         "connected_at",
         "early_talker",
@@ -113,13 +114,14 @@ class Connection(LineReceiver):
     factory: Shared
     session: Session
     transport: Any
-    #: The clock.
+    #: Whom the connection is with, as its factory was told; and the clock.
+    address: Any
     seconds: Callable[[], float]
 
     def __init__(self) -> None:
         # All of it on the instance, and none as a default on the class: CPython 3.11 takes about six times as long to
         # read an attribute of a class through an instance, and these are read for each command.
-        self.transport = None
+        self.transport = self.address = None
         self.connected = 0
         self.paused = False
         self._buffer = b""
@@ -182,17 +184,17 @@ class Connection(LineReceiver):
         self.seconds = factory.reactor.seconds
         self._reply_octets = factory.registry.reply_octets
         self.connected_at = self.last_heard = self.seconds()
-        self.session = factory.new_session(self.transport)
+        self.session = factory.new_session(self.transport, self.address)
         self.transport.registerProducer(self, True)
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            self._handshake_since = self.connected_at
         refusal = factory.admit(self)
         if refusal is not None:
             self.close(refusal, linger=False)
             return
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
-        if isinstance(self.transport, TLSMemoryBIOProtocol):
-            self._handshake_since = self.connected_at
-        else:
+        if self._handshake_since is None:
             self._open()
 
     def _open(self) -> None:
@@ -218,7 +220,14 @@ class Connection(LineReceiver):
         self.flush()
         self.session.restart()
         self._handshake_since = self.seconds()
-        self.transport.startTLS(certificates)
+        self._see_whether_ready()
+        try:
+            self.transport.startTLS(certificates)
+        except Exception as error:  # an application's certificates: the client was told to begin, and cannot
+            exception_caught(self.session, Failure(error), "nothing")
+            self._give_up("TLS could not begin")
+            self.transport.abortConnection()
+            return
         if self.paused:  # which ended with the plain text: nothing would tell so
             self.resumeProducing()
 
@@ -227,6 +236,7 @@ class Connection(LineReceiver):
         self._handshake_since = None
         self.last_heard = self.seconds()
         self.session.encrypted(TLS.of(self.transport.getHandle()))
+        self._see_whether_ready()
         if not self.greeted and self._closing_since is None:
             self._open()
 
@@ -245,6 +255,11 @@ class Connection(LineReceiver):
 
     def _keep(self) -> None:
         """What came has to wait."""
+        if self._handshake_since is not None:
+            # Decrypted octets: TLS stands, and what wraps the transport (HAProxy's protocol does) has kept it to itself.
+            self.handshakeCompleted()
+            self.go_on()
+            return
         if not self.greeted:
             self.early_talker = True
             if self.factory.strict_greeting:
@@ -272,7 +287,13 @@ class Connection(LineReceiver):
         self.go_on()
 
     def _see_whether_ready(self) -> None:
-        self.ready = self.greeted and self._pending is None and not self.paused and self._closing_since is None
+        self.ready = (
+            self.greeted
+            and self._pending is None
+            and not self.paused
+            and self._handshake_since is None
+            and self._closing_since is None
+        )
 
     def go_on(self) -> None:
         """Something is not in the way any more: work on what was kept meanwhile, and read again."""
@@ -325,7 +346,7 @@ class Connection(LineReceiver):
         asked, self._asked = self._asked, None
         self._buffer, self._intake = b"", None
         if asked is not None:
-            asked.abandon()
+            self.abandon(asked)
         if self._greeting_call is not None:
             self._greeting_call.cancel()
         session, transaction = self.session, self.session.transaction
@@ -338,6 +359,13 @@ class Connection(LineReceiver):
         session.end()
         if transaction is not None and transaction.opened is not None:
             message_ended(session, transaction, f"aborted: {printable(reason)}")
+
+    def abandon(self, asked: Ask) -> None:
+        """There will be no answer to what was asked."""
+        try:
+            asked.abandon()
+        except Exception as error:
+            exception_caught(self.session, Failure(error), "nothing")
 
     def drain(self) -> None:
         """End the connection as soon as it is between two transactions."""
@@ -387,12 +415,14 @@ class Connection(LineReceiver):
         """Twisted's word that the connection is gone, whoever ended it."""
         if self._closing_since is None:
             self._give_up(why_lost(reason, handshake=self._handshake_since is not None))
-        connection_ended(
-            self.session,
-            reason=self._reason,
-            octets_in=self.octets_in,
-            octets_out=self.octets_out,
-            early_talker=self.early_talker,
-            duration=self.seconds() - self.connected_at,
-        )
-        self.factory.release(self)
+        try:
+            connection_ended(
+                self.session,
+                reason=self._reason,
+                octets_in=self.octets_in,
+                octets_out=self.octets_out,
+                early_talker=self.early_talker,
+                duration=self.seconds() - self.connected_at,
+            )
+        finally:
+            self.factory.release(self)

@@ -9,40 +9,54 @@ takes a reply at once. The connections here try the socket first, and leave to T
 One rule keeps the octets in order: straight to the socket only while nothing waits. Twisted has a writer
 registered just as long as something waits (octets, a close, a half-close), so `startWriting` and
 `stopWriting` say when that is.
+
+What they are sent they read through the `Hub` of their port, where the system has epoll.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from zope.interface import directlyProvides
 
+from twistsmtp.hub import Hub
 from twistsmtp.tls.transport import TLSFactory, TLSTransport
 
 __all__ = ["EagerServer", "EagerUNIXServer", "eager"]
 
 P = TypeVar("P")
 
+#: Octets that one read takes at most.
+_READ = FileDescriptor.bufferSize
+
 
 def eager(port: P) -> P:
-    """Have the connections that *port* accepts from now on send at once.
+    """Have the connections that *port* accepts from now on send at once, and read through a hub.
 
     :param port: what an endpoint's ``listen`` gave. Those of ``tcp:``, ``ssl:``, ``unix:``, ``systemd:`` and
         ``haproxy:`` have connections that can; a port of another kind is left as it is.
     :returns: *port*.
     """
-    if isinstance(port, tcp.Port):
+    if isinstance(port, tcp.Port) and port.transport in _EAGER:
+        hub = Hub(port.reactor) if Hub.is_possible() else None
+        transport: Any = partial(_EAGER[port.transport], hub=hub)
         # The attribute is there to be replaced; `Port` says so.
-        port.transport = _EAGER.get(port.transport, port.transport)
+        port.transport = transport
     return port
 
 
 class EagerServer(tcp.Server):
-    """An accepted TCP connection that sends at once."""
+    """An accepted TCP connection that sends at once.
 
-    def __init__(self, *args: Any) -> None:
+    :param hub: what it is read through. Without one it is a reader of its own to the reactor.
+    """
+
+    def __init__(self, *args: Any, hub: Hub | None = None) -> None:
+        self.hub = hub
         #: Whether something waits for the reactor to say that the socket can take it.
         self.waiting = False
         #: Whether nothing may be sent any more, now or soon.
@@ -61,6 +75,36 @@ class EagerServer(tcp.Server):
         """Have it no more."""
         self.pulling = False
         tcp.Server.unregisterProducer(self)
+
+    def startReading(self) -> None:
+        """Read when there is something."""
+        if self.hub is None:
+            FileDescriptor.startReading(self)
+        else:
+            self.hub.add(self)
+
+    def stopReading(self) -> None:
+        """Do not read."""
+        if self.hub is None:
+            FileDescriptor.stopReading(self)
+        else:
+            self.hub.remove(self)
+
+    def doRead(self) -> Any:
+        """Read, and pass it on.
+
+        :returns: why that was the last time, or ``None``.
+        """
+        try:
+            data = self.socket.recv(_READ)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def startWriting(self) -> None:
         """Something waits."""
@@ -138,6 +182,8 @@ class EagerServer(tcp.Server):
 
 class EagerUNIXServer(EagerServer, unix.Server):
     """An accepted connection of a UNIX socket that sends at once."""
+
+    doRead = unix.Server.doRead  # it takes the descriptors that may come along
 
 
 class _Beneath:

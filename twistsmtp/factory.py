@@ -2,17 +2,17 @@
 
 import os
 import socket
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import time
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
+from twistsmtp.clients import Clients, ProxiedAddress
 from twistsmtp.cred import receive
 from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.nowhere import Nowhere
@@ -79,7 +79,7 @@ class SMTPFactory(ServerFactory):
         self.strict_greeting = strict_greeting
         self.greeting = self.replies.greeting.fill(hostname=self.hostname)
         self.connections: set[SMTPProtocol] = set()
-        self._clients: Counter[str] = Counter()
+        self._clients = Clients()
         self._reactor = reactor
         self._sweep: IDelayedCall | None = None
         self._sessions = 0
@@ -99,15 +99,26 @@ class SMTPFactory(ServerFactory):
 
     # --- connections -----------------------------------------------------------------------------------------
 
-    def new_session(self, transport: Any) -> Session:
-        """A session for the connection of *transport*, with an id that no other of this host has."""
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Twisted's word that a client connects, at *addr*, which is a `ProxiedAddress` if it comes by a proxy."""
+        protocol: Any = self.protocol()
+        protocol.factory = self
+        protocol.address = addr
+        return protocol
+
+    def new_session(self, transport: Any, address: Any = None) -> Session:
+        """A session for the connection of *transport*, with an id that no other of this host has.
+
+        :param address: whom it is with, if the transport is not to be asked.
+        """
         if not self._id_prefix:  # not when the factory is made: a daemon forks after that
             # Of thousandths of a second, as another factory of the same process may have begun in the same second.
             self._id_prefix = f"{int(time() * 1000):x}-{os.getpid():x}"
         self._sessions += 1
+        proxied = address if isinstance(address, ProxiedAddress) else None
         return Session(
             id=f"{self._id_prefix}-{self._sessions:x}",
-            peer=transport.getPeer(),
+            peer=proxied.client if proxied else address or transport.getPeer(),
             hostname=self.hostname,
             delivery=self.delivery,
             dialect=self.registry,
@@ -117,6 +128,8 @@ class SMTPFactory(ServerFactory):
             security=self.security,
             clock=self.reactor,
             lmtp=self.lmtp,
+            proxy=proxied.header if proxied else None,
+            clients=self._clients,
         )
 
     def receive(self, session: Session) -> Later[None]:
@@ -127,24 +140,21 @@ class SMTPFactory(ServerFactory):
         """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
         client = protocol.session.network
         self.connections.add(protocol)
-        self._clients[client] += 1
+        self._clients.enter(client)
         if self._sweep is None:
             self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)
         if self._drained is not None:
             return self.replies.shutting_down.fill(hostname=self.hostname)
         if len(self.connections) > self.limits.connections:
             return self.replies.too_many_connections
-        if client and self._clients[client] > self.limits.connections_per_client:
+        if client and self._clients.count(client) > self.limits.connections_per_client:
             return self.replies.too_many_from_client
         return None
 
     def release(self, protocol: SMTPProtocol) -> None:
         """*protocol* is gone."""
-        client = protocol.session.network
         self.connections.discard(protocol)
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        self._clients.leave(protocol.session.network)
         if not self.connections:
             if self._sweep is not None:
                 self._sweep.cancel()

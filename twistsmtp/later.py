@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-__all__ = ["Later", "drive", "is_later", "then"]
+__all__ = ["Later", "awaited", "drive", "is_later", "then"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -49,10 +49,15 @@ def drive(awaitable: Awaitable[T]) -> "T | Deferred[T]":
         return _result_of(awaitable)
     coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
     try:
-        awaited = coroutine.send(None)
+        pending = coroutine.send(None)
     except StopIteration as stop:
         return cast(T, stop.value)
-    return Deferred.fromCoroutine(_rest(coroutine, awaited))
+    return Deferred.fromCoroutine(_rest(coroutine, pending))
+
+
+async def awaited(value: Later[T]) -> T:
+    """*value*, when it is there: for a coroutine that is given one."""
+    return await value if is_later(value) else value
 
 
 def then(value: Later[T], function: Callable[[T], Later[U]]) -> Later[U]:
@@ -89,21 +94,21 @@ async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-def _deferred(awaited: Any) -> Any:
-    """What Twisted can wait for in place of *awaited*."""
-    if isinstance(awaited, asyncio.Future):
+def _deferred(pending: Any) -> Any:
+    """What Twisted can wait for in place of *pending*."""
+    if isinstance(pending, asyncio.Future):
         # A task of asyncio clears this mark when it has taken the future over.
-        awaited._asyncio_future_blocking = False
-        return Deferred.fromFuture(awaited)
-    return awaited
+        pending._asyncio_future_blocking = False
+        return Deferred.fromFuture(pending)
+    return pending
 
 
 @types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
-    """What is left of *coroutine*, which has been started and now waits for *awaited*."""
+def _rest(coroutine: Coroutine[Any, Any, T], pending: Any) -> Generator[Any, Any, T]:
+    """What is left of *coroutine*, which has been started and now waits for *pending*."""
     while True:
         try:
-            result = yield _deferred(awaited)
+            result = yield _deferred(pending)
         except GeneratorExit:
             coroutine.close()
             raise
@@ -113,6 +118,6 @@ def _rest(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any
         else:
             step = coroutine.send
         try:
-            awaited = step(result)
+            pending = step(result)
         except StopIteration as stop:
             return cast(T, stop.value)

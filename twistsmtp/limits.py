@@ -46,12 +46,11 @@ class Limits:
     #: Credentials that are not right, from one client address in all its connections; the count halves every half
     #: hour.
     auth_failures_per_client: int = 50
-    #: Seconds that the first failure costs; each that follows costs twice as much.
+    #: Seconds that the first failure costs; each that follows costs twice as much. Alone of all limits it may be 0,
+    #: for tests that are not to wait.
     auth_delay: float = 1.0
     #: The most seconds that a failure costs.
     auth_delay_most: float = 16.0
-    #: Octets of a line of an authentication exchange (RFC 4954 section 4).
-    auth_line: int = 12288
     #: Command names that end the connection at once.
     not_smtp: frozenset[str] = HTTP_METHODS
     #: Connections in all.
@@ -79,5 +78,7 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
+            if each.name == "auth_delay" and value == 0:
+                continue
             if isinstance(value, (int, float)) and not (0 < value < inf):
                 raise ValueError(f"{each.name} must be more than 0, and have an end, not {value}")

@@ -105,6 +105,9 @@ class Options(usage.Options):
         flags = {each.name: True for each in SETTINGS if each.kind is FLAG and each.name in given}
         if "log-format" in given and self.parent is not None and (owner := logs_by_itself(self.parent)):
             raise usage.UsageError(f"--log-format {given['log-format']}: {owner}")
+        for each in SETTINGS:
+            if each.secret:
+                self.pop(each.name, None)  # a repr of this dictionary would show it
         try:
             self.config = load(given | flags, self["config"])
             if self.get("print-verbs"):

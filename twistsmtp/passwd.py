@@ -92,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     path = Path(os.path.realpath(options.file))  # a symbolic link stays one
+    if path.exists() and not path.is_file():
+        raise _Problem(f"{options.file} is no file")
     if options.list:
         return _list(path)
     user = prepared_name(options.user or "")

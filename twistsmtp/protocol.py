@@ -282,6 +282,8 @@ class SMTPProtocol(Connection):
         if self._closing_since is None:
             self._carry_out(outcome)
             self.go_on()
+        elif isinstance(outcome, Ask):
+            self.abandon(outcome)
 
     def _reply_to(self, error: Exception | Failure) -> Reply:
         """What the client is told when something raised: the one place where exceptions become replies."""

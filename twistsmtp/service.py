@@ -129,9 +129,21 @@ class SMTPService(MultiService):
         return DeferredList(ended, consumeErrors=True).addCallback(lambda _: None)
 
     def reload(self) -> None:
-        """Read the certificates again. SIGHUP does this where the service is a process of its own."""
-        if self.certificates is not None:
-            self.certificates.reload()
+        """Read the certificates again. SIGHUP does this where the service is a process of its own.
+
+        A development certificate comes too late now to be refused; but the log says what is wrong with it.
+        """
+        if self.certificates is None:
+            return
+        self.certificates.reload()
+        if self._is_for_development():
+            for port in self.ports:
+                if not _is_loopback(port):
+                    _log.error(
+                        "a development certificate is in use, which is for this machine alone, and others can reach "
+                        "{address}: put another one in its place",
+                        address=_address(port),
+                    )
 
     def start_failed(self, error: StartError) -> None:
         """An endpoint has failed that took its time to. The others are still listened on."""

@@ -14,17 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import partial
-from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
+from twistsmtp.clients import Clients, client_of, network_of
 from twistsmtp.envelope import Envelope, Parameter, Recipient, ReversePath
 from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
 from twistsmtp.security import Security
 from twistsmtp.tls.facts import TLS
+from twistsmtp.wire.proxy import ProxyHeader
 from twistsmtp.wire.reply import Catalogue, Refusal
 from twistsmtp.wire.text import printable
 
@@ -180,18 +181,6 @@ def _nothing() -> None:
     """What logs nobody out."""
 
 
-def _client(peer: IAddress) -> str:
-    host = getattr(peer, "host", None) or "local"
-    # What a dual-stack socket makes of an IPv4 address (RFC 4291 section 2.5.5.2) is that address again.
-    return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
-
-
-def _network(client: str) -> str:
-    if ":" in client:
-        return str(IPv6Network((client.partition("%")[0], 64), strict=False))
-    return client if client[:1].isdigit() else ""
-
-
 def _ask(checks: Sequence[Check], subject: tuple[Any, ...], _: None = None) -> Later[None]:
     """Call each of *checks* with *subject*, one when the one before it has answered."""
     for count, check in enumerate(checks, 1):
@@ -205,12 +194,14 @@ class Session:
     """One connection, as the verbs, policies and deliveries see it."""
 
     __slots__ = (
+        "_anybodys",
         "_log_out",
         "_resting",
         "_visitor_log_out",
         "annotations",
         "checks",
         "client",
+        "clients",
         "clock",
         "counts",
         "delivery",
@@ -222,9 +213,13 @@ class Session:
         "identity",
         "limits",
         "lmtp",
+        "mechanism",
         "network",
+        "notes",
+        "origin",
         "over",
         "peer",
+        "proxy",
         "replies",
         "seconds",
         "security",
@@ -248,18 +243,26 @@ class Session:
         security: Security,
         clock: IReactorTime,
         lmtp: bool = False,
+        proxy: ProxyHeader | None = None,
+        clients: Clients | None = None,
     ) -> None:
         self.id = id
-        self.peer = peer
+        #: Whom the server speaks to, and where the connection is from: the same, unless who has connected may speak
+        #: for others, and does (`become`).
+        self.peer = self.origin = peer
         #: The client's address as text: an IP address, or ``"local"`` for a unix socket.
-        self.client = _client(peer)
+        self.client = client_of(peer)
         #: Whom the connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, or ``""``
         #: for a unix socket.
-        self.network = _network(self.client)
+        self.network = network_of(self.client)
+        #: What the proxy has said that the connection has come by.
+        self.proxy = proxy
+        #: Where all connections are counted.
+        self.clients = Clients() if clients is None else clients
         #: The name that the server goes by.
         self.hostname = hostname
         #: Where the client's mail goes. `visitor` is the same for a client that has not authenticated.
-        self.delivery = self.visitor = delivery
+        self.delivery = self.visitor = self._anybodys = delivery
         self.dialect = dialect
         self.limits = limits
         self.replies = replies
@@ -273,6 +276,8 @@ class Session:
         self.counts = Counts()
         #: What a policy leaves for those behind it.
         self.annotations: dict[str, Any] = {}
+        #: The same for the transaction that is open, or comes next: gone when that has ended, and with RSET or EHLO.
+        self.notes: dict[str, Any] = {}
         self.tls: TLS | None = None
         #: The name given to HELO or EHLO; ``None`` before.
         self.helo: str | None = None
@@ -280,6 +285,8 @@ class Session:
         self.esmtp = False
         #: Whom the client authenticated as; ``None`` before.
         self.identity: str | None = None
+        #: The SASL mechanism by which it does, or did.
+        self.mechanism: str | None = None
         #: Tell the realm that an avatar is not used any more.
         self._log_out: Callable[[], object] = _nothing
         self._visitor_log_out: Callable[[], object] = _nothing
@@ -321,6 +328,11 @@ class Session:
         self.stage = self._resting
 
     @property
+    def may_authenticate(self) -> bool:
+        """Whether a secret may be sent here."""
+        return self.tls is not None or (self.security.plaintext_auth and not self.security.require_tls)
+
+    @property
     def needs_tls(self) -> bool:
         """Whether the server requires encryption that is not there yet."""
         return self.security.require_tls and self.tls is None
@@ -352,9 +364,20 @@ class Session:
         self.reset()
         log_out, self._log_out = self._log_out, _nothing
         self.dismiss(log_out)
-        self.identity, self.delivery = None, self.visitor
+        self.identity, self.mechanism, self.delivery = None, None, self.visitor
         self.helo, self.esmtp = None, False
         self.rest()
+
+    def become(self, peer: IAddress) -> None:
+        """Begin anew as the session of *peer*, for whom `origin` speaks. TLS, `annotations` and `counts` stay."""
+        self.restart()
+        log_out, self._visitor_log_out = self._visitor_log_out, _nothing
+        self.dismiss(log_out)
+        self.delivery = self.visitor = self._anybodys
+        self.clients.leave(self.network)
+        self.peer, self.client = peer, client_of(peer)
+        self.network = network_of(self.client)
+        self.clients.enter(self.network)
 
     def end(self) -> None:
         """The connection is ending. Who the client was is still known, for the log."""
@@ -402,12 +425,14 @@ class Session:
         """The transaction has ended, whichever way."""
         self.transaction = None
         self.stage = self._resting
+        if self.notes:
+            self.notes = {}
 
     def reset(self) -> None:
         """Give up the transaction, if there is one; the delivery drops what it has of it."""
         transaction = self.transaction
+        self.finish()
         if transaction is not None:
-            self.finish()
             transaction.abort()
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ class Setting:
     :param example: what may follow the name on the command line.
     :param default: how the help describes the default.
     :param many: makes the field's value of all that was given, where more than one can be.
+    :param secret: whether there may be a secret in what is given, so that it is not to be shown.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Setting:
     example: str = ""
     default: str = ""
     many: Callable[[Iterable[Any]], Any] | None = None
+    secret: bool = False
 
 
 def _limit(name: str, target: str, kind: Kind, help: str, example: str) -> Setting:
@@ -156,6 +158,7 @@ SETTINGS = (
         example="passwd:/etc/twistsmtp/users",
         default="nobody",
         many=tuple,
+        secret=True,
     ),
     _flag("require-auth", "require_auth", "Take mail only from clients that have authenticated.", "from everybody"),
     _flag(
@@ -251,7 +254,7 @@ SETTINGS = (
     ),
 )
 
-_OCTETS = {"auth_line", "command_line", "message_size", "message_line", "data_rate", "buffered"}
+_OCTETS = {"command_line", "message_size", "message_line", "data_rate", "buffered"}
 
 
 def limits() -> Iterator[Setting]:

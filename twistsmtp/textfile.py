@@ -13,7 +13,8 @@ be long; whoever asks meanwhile waits for it, so that nobody who comes when a ch
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
@@ -22,7 +23,7 @@ from twisted.python.failure import Failure
 
 from twistsmtp.wire.text import printable
 
-__all__ = ["BadLines", "TextFile", "parse_lines"]
+__all__ = ["BadLines", "Stamp", "TextFile", "parse_lines", "stamp_of"]
 
 T = TypeVar("T")
 
@@ -67,8 +68,21 @@ def parse_lines(octets: bytes, parse: Callable[[str], object]) -> None:
         raise BadLines(problems)
 
 
-#: What is another when a file is another: times of its last change in nanoseconds, inode, octets.
-_Stamp = tuple[int, int, int, int]
+#: What is another when a file is another, or becomes one that can be read: times of its last change and of the last
+#: change of its mode in nanoseconds, inode, octets.
+Stamp: TypeAlias = tuple[int, int, int, int]
+
+
+def stamp_of(path: str | os.PathLike[str]) -> Stamp | None:
+    """The stamp of the file at *path*; ``None`` where there is none that can be seen.
+
+    Whoever could not read the file forgets its stamp: what was wrong can be mended and leave the file as it is.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
 
 
 class TextFile(Generic[T]):
@@ -76,7 +90,8 @@ class TextFile(Generic[T]):
 
     If it then cannot be read or parsed, that is logged, once, and the content stays what it was.
 
-    :param path: of the file.
+    :param path: of the file. If it is relative it is so to the folder that is the current one now: a server that
+        becomes a daemon goes to another.
     :param parse: makes the content of the file's octets, in a thread. It raises `ValueError` (`BadLines`) if it cannot.
     :param seconds: the clock.
     :param every: how many seconds at least lie between two looks at the file.
@@ -94,13 +109,13 @@ class TextFile(Generic[T]):
         every: float = 1.0,
         in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = str(Path(path).absolute())
         self._parse = parse
         self._seconds = seconds
         self._every = every
         self._in_thread = in_thread
         self._looked = seconds()
-        self._stamp = _stamp_of(self.path)
+        self._stamp = stamp_of(self.path)
         try:
             #: What the file had when it was read last.
             self.content = self._read()
@@ -130,7 +145,7 @@ class TextFile(Generic[T]):
     def _look(self) -> None:
         self._looked = self._seconds()
         # Before reading: what changes meanwhile is a change still to come.
-        stamp = _stamp_of(self.path)
+        stamp = stamp_of(self.path)
         if stamp != self._stamp:
             self._stamp = stamp
             self._reading = True
@@ -151,7 +166,7 @@ class TextFile(Generic[T]):
         error = failure.value
         if isinstance(error, OSError):
             known, self.error = self.error, error
-            self._stamp = None  # what was wrong can be mended and leave the file as it is
+            self._stamp = None
             if str(known) == str(error):
                 return
         else:
@@ -171,12 +186,3 @@ class TextFile(Generic[T]):
         for turn in waiting:
             turn.callback(None)
         return result
-
-
-def _stamp_of(path: str) -> _Stamp | None:
-    """``None`` where there is no file that can be seen."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size

@@ -49,7 +49,7 @@ class FileCase(SynchronousTestCase):
     """A file in which there may be accounts."""
 
     def setUp(self) -> None:
-        self.path = Path(self.mktemp())
+        self.path = Path(self.mktemp()).absolute()
         self.clock = Clock()
         self.times = iter(range(1, 1000))
 

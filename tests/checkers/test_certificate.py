@@ -65,6 +65,16 @@ class CertificateTests(SynchronousTestCase):
         self.assertTrue(self.ask(checker, self.ada, "ada@example.org"))
         self.assertTrue(self.ask(checker, self.bob, "ada@example.org"))
 
+    def test_case(self) -> None:
+        """Of a host and of a domain it does not matter: EXTERNAL gives a host in lower case, and an address as the
+        certificate has it."""
+        checker = self.checker(f"MX.Example.org {fingerprint(self.ada)}\nada@Example.ORG\nBob@example.org\nCarol\n")
+        for name in ("mx.example.org", "ada@example.org", "ada@EXAMPLE.org", "Bob@example.org", "Carol", "carol"):
+            self.assertTrue(self.ask(checker, self.ada, name), name)
+        for name in ("bob@example.org", "Ada@example.org"):
+            self.assertFalse(self.ask(checker, self.ada, name), name)
+        self.assertFalse(self.ask(checker, self.bob, "mx.example.org"))
+
     def test_a_file_that_changes(self) -> None:
         checker = self.checker("ada@example.org\n")
         self.path.write_text("ada@example.org\nbob@example.org\n")

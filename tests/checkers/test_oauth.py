@@ -1,6 +1,7 @@
 """Logins by tokens."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,15 @@ class OptionsTests(WebCase):
             await refused(checker.requestAvatarId(BearerToken(self.token(), "bob")))
             await refused(checker.requestAvatarId(BearerToken(self.token(OTHER), None)))
         self.assertEqual(1, len(page.requests))
+
+    async def test_in_another_folder(self) -> None:
+        """A server that becomes a daemon goes to another."""
+        keys = Path(self.file({"keys": [entry(EC, kid="e")]}))
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(keys.parent)
+        checker = OAuthChecker.from_options(jwks=keys.name, issuer=ISSUER, audience="smtp")
+        os.chdir("/")
+        self.assertEqual(MAIL.encode(), await checker.requestAvatarId(BearerToken(self.token(), MAIL)))
 
     async def test_rules(self) -> None:
         """Each rule is there, and holds."""

@@ -18,6 +18,7 @@ from tests.checkers.kit import MADE, NEEDS, PASSWORD, SHA1, need, refused
 from tests.docs.pages import ROOT, block
 from twistsmtp import passwd
 from twistsmtp.checkers.hashes import parse_hash
+from twistsmtp.sasl import MECHANISMS
 
 PAGE = "accounts.rst"
 TEXT = (ROOT / "docs" / PAGE).read_text()
@@ -30,10 +31,15 @@ def caption(name: str) -> str:
 
 class TableTests(SynchronousTestCase):
     def test_forms(self) -> None:
-        for name in ("passwd", "htpasswd", "http", "pam"):
+        for name in ("passwd", "htpasswd", "http", "pam", "certificate"):
             self.assertIn(f"   * - ``{name}:{findCheckerFactory(name).argStringFormat}``\n", TEXT)
         for form in findCheckerFactory("oauth").argStringFormat.partition(",")[0].split(" or "):
             self.assertIn(f"   * - ``oauth:{form}`` …\n", TEXT)
+
+    def test_mechanisms(self) -> None:
+        """All that there are, each once."""
+        rows = TEXT.split("   * - Mechanism\n")[1].split("\n\n")[0].split("   * - ")[1:]
+        self.assertEqual(sorted(MECHANISMS), sorted(name for row in rows for name in row.split("\n")[0].split(", ")))
 
     def test_schemes(self) -> None:
         """What the page says that hashes begin with is what those begin with that others made."""

@@ -52,11 +52,15 @@ class Store(Checker):
         self.error = error
 
     def known_keys(self, username: str, digest: str) -> Any:
+        self.asked.append("known")
         if self.error:
             raise self.error
         return succeed(keys(username) if username in self.known else None)
 
     def scram_keys(self, username: str, digest: str) -> ScramKeys:
+        self.asked.append("keys")
+        if self.error:
+            raise self.error
         return keys(username) if username in self.known else decoy_keys(username, digest, 7)
 
 
@@ -65,6 +69,7 @@ class Simple(Checker):
     """Gives keys, and does not say whether they are of anybody."""
 
     def scram_keys(self, username: str, digest: str) -> Any:
+        self.asked.append("keys")
         return succeed(keys(f"simple {username}"))
 
 
@@ -140,11 +145,54 @@ class ScramTests(SynchronousTestCase):
         self.assertEqual(keys("simple ada"), self.successResultOf(self.keys(Simple(), Store("bob"))))
         self.assertEqual(keys("bob"), self.successResultOf(self.keys(Simple(), Store("bob"), name="bob")))
 
+    def test_all_are_asked_in_any_case(self) -> None:
+        """How long it takes does not tell whether there is such a user, nor whose user it is."""
+        for name in ("ada", "bob", "eve"):
+            for more in ((), (Simple(),)):
+                checkers = Store("ada"), Store("bob"), *more
+                self.successResultOf(self.keys(*checkers, name=name))
+                expected = [["known"], ["known"], ["keys"]] if more else [["known", "keys"], ["known"]]
+                self.assertEqual(expected, [each.asked for each in checkers], name)
+
     def test_failure(self) -> None:
-        """A failure is the answer where nobody else knows."""
-        error = Unavailable("x")
-        self.failureResultOf(self.keys(Store(error=error), Store("bob")), Unavailable)
-        self.assertEqual(keys("ada"), self.successResultOf(self.keys(Store(error=error), Store("ada"))))
+        """While one has failed, known users and unknown ones have keys: its failure is the answer to the proof."""
+        error = Unavailable("no answer")
+        for checkers in (
+            (Store(error=error), Store("ada")),
+            (Store("ada"), Store(error=error)),
+            (Store(error=error), Store("ada"), Simple()),
+        ):
+            log = Log(self)
+            self.assertEqual(keys("ada"), self.successResultOf(self.keys(*checkers)))
+            self.assertIn("Unavailable: no answer", str(log))
+        for checkers in (Store(error=error), Store("ada")), (Store("ada"), Store(error=error)):
+            decoy = self.successResultOf(self.keys(*checkers, name="eve"))
+            self.assertEqual(decoy_keys("eve", "sha-256", 7), decoy)
+        last = self.successResultOf(self.keys(Store(error=error), Simple(), name="eve"))
+        self.assertEqual(keys("simple eve"), last)
+
+    def test_failure_of_all(self) -> None:
+        """The first failure is the answer."""
+        first = Unavailable("first")
+        failure = self.failureResultOf(self.keys(Store(error=first), Store(error=Unavailable("second"))), Unavailable)
+        self.assertIs(first, failure.value)
+
+    def test_known_keys_of_one_that_failed(self) -> None:
+        """Who asks whether a user is known is told that nobody can know it, unless another does."""
+        first_of = self.first_of(Store(error=Unavailable("x")), Store("ada"))
+        self.failureResultOf(Deferred.fromCoroutine(first_of.known_keys("eve", "sha-256")), Unavailable)
+        known = Deferred.fromCoroutine(first_of.known_keys("ada", "sha-256"))
+        self.assertEqual(keys("ada"), self.successResultOf(known))
+
+    def test_cancel(self) -> None:
+        """Who goes away is not asked about any more."""
+        pending: Deferred[None] = Deferred()
+        first, second = Store(), Store("ada")
+        self.patch(first, "known_keys", lambda *_: pending)
+        asked = self.keys(first, second)
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual([], second.asked)
 
     def test_digests(self) -> None:
         """What is offered all of them have, but those that do not say."""
@@ -168,7 +216,7 @@ class ScramTests(SynchronousTestCase):
 class ByInterfaceTests(SynchronousTestCase):
     def test_alone(self) -> None:
         """Checkers that share nothing stay what they are."""
-        checkers = [Checker(), Checker(None, IScramProof, IUsernameHashedPassword)]
+        checkers = [Checker(), Checker(None, IScramProof)]
         self.assertEqual(checkers, by_interface(checkers))
         self.assertEqual([], by_interface([]))
 
@@ -178,13 +226,16 @@ class ByInterfaceTests(SynchronousTestCase):
         second = Checker(b"second", IUsernamePassword)
         third = Checker(b"third", IUsernamePassword, IUsernameHashedPassword)
         portal: Any = Portal(None, by_interface([first, second, third]))  # type: ignore[arg-type]  # nobody logs in
-        self.assertEqual(
-            {IUsernamePassword, IScramProof, IUsernameHashedPassword}, set(portal.listCredentialsInterfaces())
-        )
+        self.assertEqual({IUsernamePassword, IScramProof}, set(portal.listCredentialsInterfaces()))
         self.assertEqual(b"second", self.successResultOf(portal.checkers[IUsernamePassword].requestAvatarId(ADA)))
         self.assertEqual(([ADA], [ADA], []), (first.asked, second.asked, third.asked))
-        hashed = portal.checkers[IUsernameHashedPassword]
-        self.assertEqual(b"third", self.successResultOf(hashed.requestAvatarId(ADA)))
+
+    def test_challenges_are_for_all_users_or_for_none(self) -> None:
+        """Clients take CRAM-MD5 before PLAIN, and those of a checker that has only hashes could not get in by it."""
+        challenging = Checker(None, IUsernamePassword, IUsernameHashedPassword)
+        for others, offered in (([], True), ([Checker(None, IScramProof)], True), ([Checker()], False)):
+            portal: Any = Portal(None, by_interface([challenging, *others]))  # type: ignore[arg-type]  # nobody logs in
+            self.assertEqual(IUsernameHashedPassword in portal.checkers, offered)
 
     def test_no_two(self) -> None:
         """No two check the same, and each checks what it says."""

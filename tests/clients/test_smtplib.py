@@ -258,9 +258,23 @@ class CommandTests(SMTPLibTestCase):
             client.ehlo()
             return client.esmtp_features
 
+        features = await self.talk(port, talk)
+        self.assertRegex(features.pop("futurerelease"), r"\A2592000 [\dT:Z-]{20}\Z")
         self.assertEqual(
-            await self.talk(port, talk),
-            {"pipelining": "", "size": "33554432", "8bitmime": "", "enhancedstatuscodes": "", "smtputf8": ""},
+            features,
+            {
+                "pipelining": "",
+                "size": "33554432",
+                "8bitmime": "",
+                "enhancedstatuscodes": "",
+                "smtputf8": "",
+                "dsn": "",
+                "deliverby": "",
+                "mt-priority": "",
+                "no-soliciting": "",
+                "rrvs": "",
+                "limits": "RCPTMAX=1000 MAILMAX=100000",
+            },
         )
 
     async def test_commands_without_mail(self) -> None:

@@ -21,12 +21,18 @@ from twistsmtp.policy.relay import RelayRule
 PAGE = "tutorial.rst"
 
 
+class Kept(Memory):
+    """Keeps messages in memory, and is offered what a Maildir is."""
+
+    honours = Maildir.honours
+
+
 class ConversationTests(SynchronousTestCase):
     """What the page says that the server says."""
 
     def test_by_hand(self) -> None:
         """The conversation with the server that ``make run`` starts."""
-        memory = Memory()
+        memory = Kept()
         rule = RelayRule(["localhost", "myhost"])
         factory = SMTPFactory(memory, hostname="myhost", policies=[rule], reactor=Clock())
         self.assertEqual(*hold(block(PAGE, "conversation").text, factory))

@@ -19,7 +19,7 @@ class SMTPUTF8Tests(SynchronousTestCase):
         # extension".
         with self.assertRaisesRegex(ValueError, r"\Aextension smtputf8 needs eightbitmime\Z"):
             Server(extensions=load_extensions(["smtputf8"]))
-        self.assertIn("250 SMTPUTF8", self.client.say("EHLO client.test")[0])
+        self.assertIn("250-SMTPUTF8", self.client.say("EHLO client.test")[0])
 
     def test_mailboxes_in_utf8(self) -> None:
         commands = [

@@ -3,11 +3,18 @@
 import itertools
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from twisted.trial.unittest import TestCase
 
-from tests.tls.support import build, issue, pem
+from tests.tls.support import Built, build, issue, pem
 from twistsmtp.tls.pem import GREATEST, Identity, identity_of, read, read_certificates
 
 HERE = Path("mx.pem")
@@ -90,6 +97,21 @@ class IdentityTests(TestCase):
         broken = b"-----BEGIN %s-----\nAAAA\n-----END %s-----\n"
         self.assert_refused(broken % ((b"PRIVATE KEY",) * 2) + BLOCKS[1], "the private key in it cannot be read")
         self.assert_refused(LEAF.key_pem + broken % ((b"CERTIFICATE",) * 2), "a certificate in it cannot be read")
+
+    def test_the_numbers_of_an_rsa_key_are_not_looked_at(self) -> None:
+        """Which would stop the reactor for half a second. If they are not what they should be, nobody gets a signature
+        that they could find the key by: OpenSSL looks at it before."""
+        good = rsa.generate_private_key(65537, 2048)
+        numbers = good.private_numbers()
+        bad = rsa.RSAPrivateNumbers(
+            numbers.p, numbers.q, numbers.d, numbers.dmp1 ^ 8, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+        ).private_key(unsafe_skip_rsa_key_validation=True)
+        built = build("mx.test", key=good)
+        octets = Built(built.certificate, bad, ()).all_pem
+        self.assertRaises(ValueError, load_pem_private_key, octets, None)
+        data = b"what a handshake signs"
+        signature = identity(octets).key.sign(data, padding.PKCS1v15(), SHA256())  # type: ignore[call-arg,arg-type]
+        good.public_key().verify(signature, data, padding.PKCS1v15(), SHA256())
 
     def test_a_key_that_cannot_sign(self) -> None:
         key = x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from twistsmtp.later import is_later
+from twistsmtp.later import awaited
 from twistsmtp.sasl.credentials import IClientCertificate
 from twistsmtp.sasl.prep import saslprep
 from twistsmtp.textfile import TextFile, parse_lines
@@ -28,7 +28,8 @@ class CertificateChecker:
 
     With a file, only those names that stand in it, one a line, and where a fingerprint stands behind a name
     (``openssl x509 -fingerprint -sha256``), that certificate alone. Without one, every name: the authorities that
-    vouch for clients then say who is a user. The avatar identifier is the name.
+    vouch for clients then say who is a user. The avatar identifier is the name, as EXTERNAL spells it. In the file it
+    may be in upper or lower case, but for what stands before an ``@``.
 
     :param path: of the file, which is read again when it changes.
     :param in_thread: calls a function in a thread, with arguments, and returns a Deferred.
@@ -67,12 +68,18 @@ class CertificateChecker:
     async def _check(self, credentials: Any) -> bytes:
         name: str = credentials.username
         if self._file is not None:
-            current = self._file.current()
-            names = await current if is_later(current) else current
-            fingerprints = names.get(name, frozenset())
+            names = await awaited(self._file.current())
+            fingerprints = names.get(_compared(name), frozenset())
             if not fingerprints.intersection(("", credentials.certificate.fingerprint(SHA256()).hex())):
                 raise UnauthorizedLogin
         return name.encode()
+
+
+def _compared(name: str) -> str:
+    """*name* as it is compared: an address with its domain in lower case (RFC 5280 section 7.5), and all of a host or
+    common name (RFC 4519 section 2.3)."""
+    local, at, domain = name.rpartition("@")
+    return local + at + domain.lower()
 
 
 def _parse(octets: bytes) -> dict[str, frozenset[str]]:
@@ -84,7 +91,7 @@ def _parse(octets: bytes) -> dict[str, frozenset[str]]:
         digits = "".join(fingerprint).replace(":", "").lower()
         if fingerprint and (len(fingerprint) > 1 or len(digits) != _DIGITS or set(digits) - set("0123456789abcdef")):
             raise ValueError("behind the name stands no SHA-256 fingerprint")
-        names.setdefault(saslprep(name), set()).add(digits)
+        names.setdefault(_compared(saslprep(name)), set()).add(digits)
 
     parse_lines(octets, parse)
     return {name: frozenset(fingerprints) for name, fingerprints in names.items()}

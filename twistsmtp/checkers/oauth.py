@@ -190,8 +190,10 @@ def _keys_at(web: Web, url: str) -> KeySet:
 
 
 def _keys_in_file(path: str) -> KeySet:
-    def fetch() -> Deferred[bytes]:
-        return deferToThread(Path(path).read_bytes)
+    file = Path(path).absolute()  # a server that becomes a daemon goes to another folder
 
-    Path(path).read_bytes()  # what cannot be read is to be known at once
+    def fetch() -> Deferred[bytes]:
+        return deferToThread(file.read_bytes)
+
+    file.read_bytes()  # what cannot be read is to be known at once
     return KeySet(fetch)

@@ -16,7 +16,7 @@ from zope.interface.interface import InterfaceClass
 from twistsmtp.checkers.accounts import Account, Accounts, parse_accounts
 from twistsmtp.checkers.scram import IScramStore
 from twistsmtp.checkers.turns import Turns
-from twistsmtp.later import is_later
+from twistsmtp.later import awaited
 from twistsmtp.sasl.credentials import IScramProof, ScramKeys
 from twistsmtp.sasl.prep import LIMIT, saslprep
 from twistsmtp.textfile import TextFile
@@ -122,9 +122,7 @@ class PasswdFile:
 
         :raises OSError: it is not there, or is not for us to read.
         """
-        accounts = self._file.current()
-        if is_later(accounts):
-            accounts = await accounts
+        accounts = await awaited(self._file.current())
         if self._file.error is not None:
             # A copy: what is raised gets a traceback, of frames that have this client's password.
             raise copy(self._file.error)

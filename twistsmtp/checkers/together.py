@@ -6,10 +6,12 @@ leave it the last. `by_interface` makes of any list of checkers one that a porta
     Portal(realm, by_interface(checkers))
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -17,12 +19,10 @@ from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
 from twistsmtp.checkers.scram import DIGESTS, IScramStore
-from twistsmtp.later import Later, is_later
+from twistsmtp.later import awaited
 from twistsmtp.sasl.credentials import IScramChecker, ScramKeys
 
 __all__ = ["FirstOf", "by_interface"]
-
-T = TypeVar("T")
 
 _log = Logger(namespace="twistsmtp.checkers")
 
@@ -30,12 +30,18 @@ _log = Logger(namespace="twistsmtp.checkers")
 def by_interface(checkers: Iterable[ICredentialsChecker]) -> list[ICredentialsChecker]:
     """Checkers of which no two check the same credentials: those given, and `FirstOf` those that would.
 
+    The answer to a challenge (CRAM-MD5) is checked only if each of them that checks passwords can do that.
+
     :param checkers: in the order in which they are to be asked.
     """
     claims: dict[InterfaceClass, list[ICredentialsChecker]] = {}
     for checker in checkers:
         for interface in checker.credentialInterfaces:
             claims.setdefault(interface, []).append(checker)
+    if claims.get(IUsernamePassword, claims.get(IUsernameHashedPassword)) != claims.get(IUsernameHashedPassword):
+        # Clients take CRAM-MD5 before a mechanism that shows the password, and those whose checker has only hashes
+        # of passwords could never get in.
+        claims.pop(IUsernameHashedPassword, None)
     groups: dict[tuple[ICredentialsChecker, ...], list[InterfaceClass]] = {}
     for interface, each in claims.items():
         groups.setdefault(tuple(each), []).append(interface)
@@ -98,39 +104,54 @@ class FirstOf:
 
         :raises Exception: what the first that failed failed with, where none knows.
         """
-        failures: list[Exception] = []
-        for checker in self._checkers:
-            if not IScramStore.providedBy(checker):
-                continue
-            try:
-                keys = await _awaited(checker.known_keys(username, digest))
-            except CancelledError:
-                raise
-            except Exception as error:
-                failures.append(error)
-            else:
-                if keys:
-                    _tell(failures)
-                    return keys
-        if failures:
+        known, failures = await self._known(username, digest)
+        keys = next(filter(None, known.values()), None)
+        if failures and keys is None:
             raise failures[0]
-        return None
+        _tell(failures)
+        return keys
 
     async def scram_keys(self, username: str, digest: str) -> ScramKeys:
         """See `IScramChecker`.
 
         A checker that is no `IScramStore` does not say whether it knows a user: it has the last word.
+
+        The challenge with the salt goes out at once, so neither its time nor a failure may tell whether there is such
+        a user: all are asked in any case, and there are keys if anybody at all has an answer. If they are not the
+        user's own, because the checker that has those has failed, that failure answers the proof.
+
+        :raises Exception: what the first that failed failed with, where all fail.
         """
-        keys = await self.known_keys(username, digest)
-        if keys is None:
-            able = [each for each in self._checkers if IScramChecker.providedBy(each)]
-            last = next((each for each in able if not IScramStore.providedBy(each)), able[0])
-            keys = await _awaited(last.scram_keys(username, digest))
-        return keys
+        known, failures = await self._known(username, digest)
+        able = (each for each in self._checkers if IScramChecker.providedBy(each))
+        silent = (each for each in able if not IScramStore.providedBy(each))
+        for checker in (*silent, *known):
+            with _collected(failures):
+                last = await awaited(checker.scram_keys(username, digest))
+                _tell(failures)
+                return next(filter(None, known.values()), last)
+        raise failures[0]
+
+    async def _known(self, username: str, digest: str) -> tuple[dict[Any, ScramKeys | None], list[Exception]]:
+        """What each of those that say whether they know a user has, but those that failed; and how these did."""
+        known: dict[Any, ScramKeys | None] = {}
+        failures: list[Exception] = []
+        stores: list[Any] = list(filter(IScramStore.providedBy, self._checkers))
+        for checker in stores:
+            with _collected(failures):
+                known[checker] = await awaited(checker.known_keys(username, digest))
+        return known, failures
 
 
-async def _awaited(value: Later[T]) -> T:
-    return await value if is_later(value) else value
+@contextmanager
+def _collected(failures: list[Exception]) -> Iterator[None]:
+    """What fails within goes to *failures*, unless nobody waits for it any more."""
+    try:
+        yield
+    except CancelledError:
+        raise
+    except Exception as error:
+        failures.append(error)
 
 
 def _tell(failures: list[Exception]) -> None:

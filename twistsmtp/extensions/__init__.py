@@ -12,7 +12,24 @@ from twistsmtp.verb import Extension
 __all__ = ["DEFAULT", "load_extensions"]
 
 #: On by default, in the order in which EHLO lists them.
-DEFAULT = ("pipelining", "size", "eightbitmime", "enhancedstatuscodes", "smtputf8", "starttls", "auth")
+DEFAULT = (
+    "pipelining",
+    "size",
+    "eightbitmime",
+    "enhancedstatuscodes",
+    "smtputf8",
+    "dsn",
+    "deliverby",
+    "futurerelease",
+    "mtpriority",
+    "nosoliciting",
+    "requiretls",
+    "rrvs",
+    "etrn",
+    "limits",
+    "starttls",
+    "auth",
+)
 
 
 def load_extensions(names: Iterable[str] = DEFAULT) -> tuple[Extension, ...]:

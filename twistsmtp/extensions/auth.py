@@ -1,6 +1,6 @@
 """AUTH (RFC 4954): a client says who it is, and proves it by a mechanism of SASL."""
 
-from twistsmtp.cred import Authentication, decode, offered
+from twistsmtp.cred import LINE, Authentication, decode, offered
 from twistsmtp.envelope import Parameter
 from twistsmtp.later import Later
 from twistsmtp.session import Session, Stage
@@ -25,12 +25,12 @@ def _run(session: Session, value: tuple[str, str | None]) -> Later[Outcome]:
     name, initial = value
     security, replies, limits = session.security, session.replies, session.limits
     if not session.esmtp:
-        raise Refusal(replies.hello_first)
+        raise Refusal(replies.hello_first if session.helo is None else replies.ehlo_first)
     if session.identity is not None:
         raise Refusal(replies.authenticated_already)
     if security.portal is None:
         raise Refusal(replies.not_implemented.fill(verb="AUTH"))
-    if session.tls is None and not security.plaintext_auth:
+    if not session.may_authenticate:
         raise Refusal(replies.encryption_required)
     mechanism = next((each for each in offered(session) if each.name == name), None)
     if mechanism is None:
@@ -83,7 +83,7 @@ def extension() -> Extension:
                 run=_run,
                 stages=Stage.READY | Stage.BARRED,
                 idle=True,
-                octets=12288 - 512,  # RFC 4954 section 4, less what any line has
+                octets=LINE - 512,  # what any line has
                 too_long=lambda session: session.replies.authentication_line_too_long,
             ),
         ),

@@ -6,15 +6,13 @@ and thrown away: nothing in it is ever taken for a command.
 
 import re
 from dataclasses import dataclass
-from functools import partial
 
 from twisted.internet.defer import Deferred
 
-from twistsmtp.envelope import Envelope
 from twistsmtp.later import Later, then
-from twistsmtp.session import Phase, Session, Stage
+from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
-from twistsmtp.verbs.message import PATIENCE, Message, open_message
+from twistsmtp.verbs.message import PATIENCE, Message
 from twistsmtp.wire.grammar import GrammarError
 from twistsmtp.wire.reply import Reply
 
@@ -59,13 +57,13 @@ class _Octets:
 class _Refused(_Octets):
     """A chunk that is thrown away, and refused when it has come: RFC 3030 section 2."""
 
-    def __init__(self, size: int, reply: Reply) -> None:
+    def __init__(self, size: int, answer: Outcome) -> None:
         super().__init__(size)
-        self._refusal = reply
+        self._answer = answer
 
     def end(self) -> Outcome:
         """See `Intake`."""
-        return self._refusal
+        return self._answer
 
 
 class _Taken(_Octets):
@@ -93,23 +91,14 @@ class _Taken(_Octets):
 
 
 def _run(session: Session, chunk: _Chunk) -> Later[Outcome]:
-    transaction = session.current
-    if transaction.chunked is not None:
-        return _taken(session, chunk, transaction.chunked)
-    envelope = transaction.envelope()
-    return then(session.ask(Phase.DATA, envelope), partial(_open, session, chunk, envelope))
-
-
-def _open(session: Session, chunk: _Chunk, envelope: Envelope, _: None) -> Later[Outcome]:
-    return then(open_message(session, envelope, Message), partial(_begin, session, chunk))
-
-
-def _begin(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
-    if session.over:  # the client is gone, and the delivery had opened the message all the same
-        session.reset()
-    else:
-        session.take_chunks(message)
-    return _taken(session, chunk, message)
+    if not (chunk.size or chunk.last):
+        session.count_idle_command()
+    message = session.current.chunked
+    if message is not None:
+        return _taken(session, chunk, message)
+    message = Message(session, session.current.envelope())
+    session.take_chunks(message)
+    return then(message.open(), lambda _: _taken(session, chunk, message))
 
 
 def _taken(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
@@ -119,12 +108,14 @@ def _taken(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
 
 def _refused(session: Session, argument: str, reply: Reply) -> Outcome:
     try:
-        size = _parse(session, argument).size
+        chunk = _parse(session, argument)
     except GrammarError:
         return Close(reply)  # where the chunk ends is not known, so nothing behind it can be taken for a command
-    if size > 2 * session.limits.message_size + PATIENCE:
+    if chunk.size > 2 * session.limits.message_size + PATIENCE:
         return Close(reply)
-    return _Refused(size, reply) if size else reply
+    # RFC 2033 section 4.3: the last chunk has a reply for each recipient, and none of them is none.
+    answer = () if session.lmtp and chunk.last and session.stage == Stage.MAIL else reply
+    return _Refused(chunk.size, answer) if chunk.size else answer
 
 
 def extension() -> Extension:

@@ -7,6 +7,7 @@ it.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +30,7 @@ GREATEST = 1 << 20
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Identity:
     """What a server shows that it is who it says it is by."""
 
@@ -38,7 +39,7 @@ class Identity:
     #: Those that vouch for the certificate, each for the one before it, without the root.
     chain: tuple[x509.Certificate, ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The hosts that it is for, in lower case, perhaps with ``*`` as the first label (RFC 9525 section 6.3)."""
         names = alternative_names(self.certificate)
@@ -112,7 +113,10 @@ def _private_key(octets: bytes, path: Path) -> PrivateKey:
     if keys[0][1] == b"ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in block:
         raise ValueError(f"{path}: the private key is protected by a passphrase; a server needs it without")
     try:
-        key = load_pem_private_key(block, None)
+        # Whether the numbers of an RSA key are primes takes up to half a second, which the reactor does not have.
+        # That it is the key of its certificate is looked at, by us and by OpenSSL. If a number is wrong all the same,
+        # no handshake tells the key: what OpenSSL computes by way of the primes it checks before it uses it.
+        key = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
     except (TypeError, *UNREADABLE):
         raise ValueError(f"{path}: the private key in it cannot be read") from None
     if not isinstance(key, PrivateKey):

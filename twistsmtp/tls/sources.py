@@ -1,10 +1,11 @@
 """Where certificates are: a PEM file, a pair of them, or a folder."""
 
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["AnyPath", "Files", "Source", "files_of", "source_of", "stamp_of"]
+__all__ = ["AnyPath", "Files", "Source", "files_of", "source_of"]
 
 AnyPath: TypeAlias = str | PathLike[str]
 #: What a `Certificates` is given: a file or folder, or the file of the certificate and that of the key.
@@ -17,11 +18,12 @@ CHAIN, KEY = "fullchain.pem", "privkey.pem"
 
 
 def source_of(source: Source) -> Files:
-    """*source* as paths.
+    """*source* as absolute paths: a server that becomes a daemon goes to another folder.
 
     :raises TypeError: it is none.
     """
-    return tuple(map(Path, source)) if isinstance(source, tuple) else (Path(source),)
+    paths = source if isinstance(source, tuple) else (source,)
+    return tuple(Path(path).absolute() for path in paths)
 
 
 def files_of(source: Files) -> list[Files]:
@@ -33,7 +35,11 @@ def files_of(source: Files) -> list[Files]:
     if len(source) > 1 or not source[0].is_dir():
         return [source]
     folder = source[0]
-    found = [pair] if (pair := _pair(folder)) else list(filter(None, map(_of_entry, sorted(folder.iterdir()))))
+    found = (
+        [pair]
+        if (pair := _pair(folder))
+        else list(filter(None, map(_of_entry, sorted(folder.iterdir(), key=attrgetter("name")))))
+    )
     if not found:
         raise ValueError(f"{folder}: there is no certificate in it: neither *.pem nor a folder with {CHAIN} and {KEY}")
     return found
@@ -50,12 +56,3 @@ def _of_entry(path: Path) -> Files | None:
 def _pair(folder: Path) -> Files | None:
     pair = (folder / CHAIN, folder / KEY)
     return pair if all(path.exists() for path in pair) else None
-
-
-def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """Something that is another when the file at *path* is another; ``None`` where there is none that can be seen."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

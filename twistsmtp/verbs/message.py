@@ -29,7 +29,7 @@ M = TypeVar("M", bound="Message")
 #: Octets, past twice the greatest message, that are read of one that is refused before the connection ends.
 PATIENCE = 1024 * 1024 * 1024
 
-_MESSAGE = Phase.MESSAGE
+_DATA, _MESSAGE = Phase.DATA, Phase.MESSAGE
 
 
 def open_message(session: Session, envelope: Envelope, make: Callable[[Session, Envelope], M]) -> Later[M]:
@@ -74,6 +74,22 @@ class Message:
         self._refusal: Reply | None = None
         #: Set while the delivery works on what it was given; see `Intake`.
         self.waiting: Deferred[None] | None = None
+
+    def open(self) -> Later[None]:
+        """Ask the policies and the delivery whether they take a message whose octets come in any case: if not, it will
+        be refused."""
+        try:
+            opened = then(self._session.ask(_DATA, self._envelope), self._open)
+            waiting = drive(opened) if is_later(opened) else None
+        except Exception as error:
+            self._failed(Failure(error))
+            return None
+        return waiting.addErrback(self._failed) if isinstance(waiting, Deferred) else None
+
+    def _open(self, _: None) -> Later[None]:
+        if self._session.over:  # and a policy took no notice
+            raise CancelledError
+        return self._transaction.delivery.open(self._envelope)
 
     def take(self, octets: bytes) -> None:
         """The next octets, any number but none: look at them, and hand them over if they may go on.

@@ -183,6 +183,7 @@ class Catalogue:
     line_too_long: Reply = Reply(500, "5.5.2", "Line too long")
     unknown_parameter: Reply = Reply(555, "5.5.4", "{verb} parameter {keyword} not recognized or not implemented")
     hello_first: Reply = Reply(503, "5.5.1", "Say HELO or EHLO first")
+    ehlo_first: Reply = Reply(503, "5.5.1", "Say EHLO first: HELO has no extensions")
     mail_first: Reply = Reply(503, "5.5.1", "Need MAIL first")
     rcpt_first: Reply = Reply(503, "5.5.1", "Need RCPT first")
     transaction_open: Reply = Reply(503, "5.5.1", "A transaction is open already; RSET ends it")

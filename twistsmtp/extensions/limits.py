@@ -1,0 +1,20 @@
+"""LIMITS (RFC 9422): how many recipients a transaction may have, and how many transactions a session."""
+
+from twistsmtp.session import Session
+from twistsmtp.verb import Extension
+
+__all__ = ["extension"]
+
+#: The greatest limit that has a notation (section 4): six digits.
+GREATEST = 999_999
+
+
+def _keyword(session: Session) -> str | None:
+    limits = {"RCPTMAX": session.limits.recipients, "MAILMAX": session.limits.messages}
+    named = [f"{name}={value}" for name, value in limits.items() if value <= GREATEST]
+    return " ".join(["LIMITS", *named]) if named else None
+
+
+def extension() -> Extension:
+    """All that it adds."""
+    return Extension(name="limits", rfc="RFC 9422", keyword=_keyword)

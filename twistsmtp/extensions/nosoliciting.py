@@ -1,0 +1,69 @@
+"""NO-SOLICITING (RFC 3865): a client says what kind of solicitation a message is, a server which kinds it refuses."""
+
+import re
+from collections.abc import Iterable
+
+from twistsmtp.envelope import Parameter
+from twistsmtp.session import Session
+from twistsmtp.verb import Extension, honoured
+from twistsmtp.wire.grammar import GrammarError
+from twistsmtp.wire.reply import Refusal, Reply
+
+__all__ = ["REFUSED", "SOLICIT", "extension"]
+
+#: Section 2.4.
+REFUSED = Reply(550, "5.7.1", "No soliciting: messages of this class are not taken here")
+
+#: Characters of all keywords of a message with their commas (section 2.2).
+LIMIT = 1000
+#: Characters of those that EHLO names, which have to fit into a line of its reply.
+OFFER_LIMIT = 450
+
+_usable = honoured("nosoliciting")
+
+# Solicitation-keywords = word 0*("," word) ; length of this string is limited to <= 1000 characters
+# word                  = ALPHA 0*(wordchar)
+# wordchar              = ("." / "-" / "_" / ":" / ALPHA / DIGIT)
+_WORD = r"[A-Za-z][A-Za-z0-9.\-_:]*+"
+_KEYWORDS = re.compile(f"{_WORD}(?:,{_WORD})*+")
+
+
+def _parse(session: Session, value: str | None) -> tuple[str, ...]:
+    if value is None or len(value) > LIMIT or not _KEYWORDS.fullmatch(value):
+        raise GrammarError("Solicitation-keywords", 501, "5.5.4", "SOLICIT is class keywords with commas")
+    return tuple(value.split(","))
+
+
+def _solicit(refused: frozenset[str]) -> Parameter[tuple[str, ...]]:
+    """The parameter, for a server that takes no message of the classes *refused*, which are in lower case."""
+
+    def parse(session: Session, value: str | None) -> tuple[str, ...]:
+        classes = _parse(session, value)
+        if not refused.isdisjoint(map(str.lower, classes)):
+            raise Refusal(REFUSED)
+        return classes
+
+    return Parameter(keyword="SOLICIT", parse=parse, default=(), octets=len(" SOLICIT=") + LIMIT, usable=_usable)
+
+
+#: ``reverse_path.get(SOLICIT)``: the classes that the sender says the message is of, their case kept.
+SOLICIT: Parameter[tuple[str, ...]] = _solicit(frozenset())
+
+
+def extension(refused: Iterable[str] = ()) -> Extension:
+    """All that it adds.
+
+    :param refused: the classes whose messages nobody here wants, as in ``"org.example:ADV"``: EHLO names them, and
+        MAIL is refused. What else single recipients do not want is for the delivery to refuse, by `REFUSED`.
+    :raises ValueError: one of *refused* is no class, or they are too many for EHLO.
+    """
+    classes = ",".join(refused)
+    if classes and not (_KEYWORDS.fullmatch(classes) and len(classes) <= OFFER_LIMIT):
+        raise ValueError(f"no solicitation class keywords of at most {OFFER_LIMIT} characters: {classes!r}")
+    return Extension(
+        name="nosoliciting",
+        rfc="RFC 3865",
+        keyword=f"NO-SOLICITING {classes}".rstrip(),
+        usable=_usable,
+        mail_parameters=(_solicit(frozenset(classes.lower().split(",")) - {""}),),
+    )
