@@ -256,7 +256,7 @@ class Connection(LineReceiver):
     def _keep(self) -> None:
         """What came has to wait."""
         if self._handshake_since is not None:
-            # Decrypted octets: TLS stands, and what wraps the transport (HAProxy's protocol does) has kept it to itself.
+            # Decrypted octets: TLS stands, and what wraps the transport (as HAProxy's protocol) has kept it to itself.
             self.handshakeCompleted()
             self.go_on()
             return

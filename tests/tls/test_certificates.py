@@ -1,4 +1,4 @@
-"""Certificates by host name, and what is read again."""
+"""Certificates by host name."""
 
 import gc
 from datetime import UTC, datetime

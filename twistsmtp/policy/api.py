@@ -2,8 +2,8 @@
 
 Policies run in the order in which they are listed, before the verb does its work: a method that returns lets the
 command pass on to the next one. To refuse, raise `Refusal`. A method may answer at once, with a Deferred, or be
-``async def``. What one learns, it leaves in ``session.annotations`` for those behind it. Those notes outlive STARTTLS, as what is known of the client's address
-does; what came of EHLO must be written anew when EHLO comes again.
+``async def``. What one learns, it leaves in ``session.annotations`` for those behind it. Those notes outlive STARTTLS,
+as what is known of the client's address does; what came of EHLO is to be written anew when EHLO comes again.
 """
 
 from typing import Protocol
