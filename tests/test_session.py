@@ -15,8 +15,9 @@ from tests.support import Server
 from twistsmtp.envelope import Parameter, Recipient, ReversePath
 from twistsmtp.later import drive, is_later
 from twistsmtp.security import Security
-from twistsmtp.session import Counts, Phase, Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.tls.facts import TLS
+from twistsmtp.transaction import Counts
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 

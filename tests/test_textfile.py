@@ -91,8 +91,6 @@ class LinesTests(SynchronousTestCase):
 
 
 class StampTests(SynchronousTestCase):
-    """Whether a file is another."""
-
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
 
@@ -102,12 +100,12 @@ class StampTests(SynchronousTestCase):
         self.assertEqual(stamp_of(self.path), stamp_of(self.path))
 
     def test_another_size_or_time(self) -> None:
-        seen = []
+        seen = set()
         for octets, time in (b"x", 1), (b"xy", 1), (b"xy", 2):
             self.path.write_bytes(octets)
             os.utime(self.path, (time, time))
-            seen.append(stamp_of(self.path))
-        self.assertEqual(len(set(seen)), 3)
+            seen.add((stamp_of(self.path) or ())[::3])  # without those of the file system's own
+        self.assertEqual(len(seen), 3)
 
     def test_a_link_that_leads_elsewhere(self) -> None:
         """As certbot renews."""

@@ -7,7 +7,7 @@ factory's sweep looks at all of them.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
-    IReactorTime,
 )
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -25,51 +24,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistsmtp.events import connection_ended, exception_caught, message_ended
-from twistsmtp.later import Later
-from twistsmtp.limits import Limits
 from twistsmtp.session import Session
+from twistsmtp.shared import Shared
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transport import discard_input, has_input, why_lost
-from twistsmtp.verb import Ask, Intake, Registry, Verb
-from twistsmtp.wire.reply import Catalogue, Reply
+from twistsmtp.verb import Ask, Intake, Verb
+from twistsmtp.wire.reply import Reply
 from twistsmtp.wire.text import printable
 
-__all__ = ["Connection", "Shared"]
+__all__ = ["Connection"]
 
 #: Seconds that a connection has to go away when it was told to.
 LINGER = 10.0
-
-
-class Shared(Protocol):
-    """What the connections of a factory share, as a connection sees it."""
-
-    registry: Registry
-    limits: Limits
-    replies: Catalogue
-    #: The greeting, filled.
-    greeting: Reply
-    strict_greeting: bool
-
-    def new_session(self, transport: Any, address: Any) -> Session:
-        """A session for the connection of *transport*, with *address*."""
-        ...
-
-    def receive(self, session: Session) -> Later[None]:
-        """Find out what becomes of the mail of a client that has not authenticated."""
-        ...
-
-    def admit(self, protocol: "Connection") -> Reply | None:
-        """Count *protocol* in, or say why it has to go."""
-        ...
-
-    def release(self, protocol: "Connection") -> None:
-        """*protocol* is gone."""
-        ...
-
-    @property
-    def reactor(self) -> IReactorTime:
-        """The clock."""
-        ...
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)

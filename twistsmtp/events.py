@@ -11,7 +11,8 @@ from typing import Any
 from twisted.logger import LogEvent, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from twistsmtp.session import Session, Transaction
+from twistsmtp.session import Session
+from twistsmtp.transaction import Transaction
 from twistsmtp.wire.text import printable
 
 __all__ = ["connection_ended", "exception_caught", "message_ended"]

@@ -11,7 +11,6 @@ beginning, and until STARTTLS or AUTH has brought that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,11 +19,12 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
 from twistsmtp.clients import Clients, client_of, network_of
-from twistsmtp.envelope import Envelope, Parameter, Recipient, ReversePath
+from twistsmtp.envelope import Parameter, Recipient, ReversePath
 from twistsmtp.later import Later, then
 from twistsmtp.limits import Limits
 from twistsmtp.security import Security
 from twistsmtp.tls.facts import TLS
+from twistsmtp.transaction import Counts, Transaction
 from twistsmtp.wire.proxy import ProxyHeader
 from twistsmtp.wire.reply import Catalogue, Refusal
 from twistsmtp.wire.text import printable
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Check",
-    "Counts",
     "Dialect",
     "Phase",
     "Session",
     "Stage",
-    "Transaction",
 ]
 
 _log = Logger(namespace="twistsmtp.session")
@@ -77,32 +75,6 @@ class Phase(StrEnum):
 Check = Callable[..., Later[None]]
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a connection has done so far. It outlives the session that TLS makes new: it guards against abuse."""
-
-    transactions: int = 0
-    #: Messages answered by a 250, and messages refused when they had come.
-    accepted: int = 0
-    refused: int = 0
-    #: Commands answered by a 4xx or 5xx, in all and since the last message that was accepted.
-    errors: int = 0
-    errors_in_a_row: int = 0
-    unknown_commands: int = 0
-    #: Credentials that were not right.
-    auth_failures: int = 0
-    #: Commands that move no mail, since the last message that was accepted.
-    idle_commands: int = 0
-
-    def message(self, *, accepted: bool) -> None:
-        """A message was answered."""
-        if accepted:
-            self.accepted += 1
-            self.errors_in_a_row = self.idle_commands = 0
-        else:
-            self.refused += 1
-
-
 class Dialect(Protocol):
     """What a session can ask about the verbs and extensions it is spoken to in: the registry's reading side."""
 
@@ -127,54 +99,6 @@ class Dialect(Protocol):
     def help(self, topic: str) -> str | None:
         """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
         ...
-
-
-class Transaction:
-    """One mail on its way in."""
-
-    __slots__ = (
-        "_aborted",
-        "asked",
-        "chunked",
-        "committed",
-        "delivery",
-        "id",
-        "octets",
-        "opened",
-        "recipients",
-        "reverse_path",
-    )
-
-    def __init__(self, id: str, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
-        self.id = id
-        self.reverse_path = reverse_path
-        #: The delivery's side of this transaction.
-        self.delivery = delivery
-        self.recipients: list[Recipient] = []
-        #: RCPT commands so far, whatever became of them.
-        self.asked = 0
-        #: When the message was opened, in the clock's seconds; ``None`` before.
-        self.opened: float | None = None
-        #: Octets of the message received so far, decoded.
-        self.octets = 0
-        #: What takes the octets of a message that comes in chunks, from the first one on.
-        self.chunked: Any = None
-        #: Whether the delivery has given its word for the mail, so that there is nothing to abort any more.
-        self.committed = False
-        self._aborted = False
-
-    def abort(self) -> None:
-        """The delivery drops what it has of the mail; a second call does nothing."""
-        if not (self._aborted or self.committed):
-            self._aborted = True
-            try:
-                self.delivery.abort()
-            except Exception:  # which is not the client's affair
-                _log.failure("{id} the delivery failed to abort", id=self.id)
-
-    def envelope(self) -> Envelope:
-        """Whom the mail is from and to, as far as that is known by now."""
-        return Envelope(self.id, self.reverse_path, tuple(self.recipients))
 
 
 def _nothing() -> None:
