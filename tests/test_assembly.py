@@ -6,6 +6,7 @@ from typing import Any
 from twisted.cred import strcred
 from twisted.cred.credentials import ICredentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,7 @@ from twistsmtp.delivery.api import IDelivery
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
+from twistsmtp.proxied import ProxiedFactory
 from twistsmtp.session import Phase
 from twistsmtp.tls.context import ClientAuth
 
@@ -108,6 +110,35 @@ class EndpointTests(AssemblyTestCase):
         self.assertEqual((port, interface), (465, "127.0.0.1"))
         assert isinstance(wrapper, TLSMemoryBIOFactory)
         self.assertIs(wrapper.wrappedFactory, factory)
+
+    def test_proxies(self) -> None:
+        config = self.config(tls_cert=(self.certificate("a.example"),))
+        certificates = make_certificates(config, self.reactor)
+        factory, _ = make_factories(config, certificates, self.reactor)
+        for text in "proxy:tcp:25", "proxy:tls:465":
+            endpoint = make_endpoint(text, certificates, self.reactor, ["10.0.0.0/24"])
+            self.successResultOf(endpoint.listen(factory))
+        plain, encrypted = (each[1] for each in self.reactor.tcpServers)
+        assert isinstance(plain, ProxiedFactory) and isinstance(encrypted, ProxiedFactory)
+        self.assertIs(plain.factory, factory)
+        assert isinstance(encrypted.factory, TLSMemoryBIOFactory)
+        self.assertIs(encrypted.factory.wrappedFactory, factory)
+        self.assertIn(IPv4Address("TCP", "10.0.0.7", 1), plain.trusted)
+
+    def test_proxies_that_are_wrong(self) -> None:
+        for text, trusted, why in (
+            ("proxy:tcp:25", (), "proxy: needs proxy-trusted"),
+            ("proxy:tls:465", ("unix",), "tls: needs tls-cert"),
+            ("proxy:haproxy:tcp:25", ("unix",), "proxy: stands in front of tcp, tls, unix and systemd"),
+        ):
+            error = self.assertRaises(ConfigError, make_endpoint, text, None, self.reactor, trusted)
+            self.assertIn(why, str(error))
+
+    def test_who_is_trusted(self) -> None:
+        self.assertEqual(self.wrong(proxy_trusted=("::1",)), "proxy-trusted is of no use without an endpoint proxy:")
+        self.assertNotIn("XCLIENT", self.factory().registry.verbs)
+        verbs = self.factory(xclient_trusted=("::1",), xforward_trusted=("unix",)).registry.verbs
+        self.assertLessEqual({"XCLIENT", "XFORWARD"}, set(verbs))
 
     def test_wrong(self) -> None:
         error = self.assertRaises(ConfigError, make_endpoint, "tls:465", None, self.reactor)

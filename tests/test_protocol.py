@@ -81,7 +81,7 @@ class LengthTests(SynchronousTestCase):
         for start, code, limit in (
             ("NOOP x", "250 2.0.0", 512),
             ("VRFY x", "252 2.0.0", 512),
-            ("MAIL FROM:<>", "250 2.1.0", 512 + 26 + len(" BODY=8BITMIME") + 10 + 500),
+            ("MAIL FROM:<>", "250 2.1.0", 512 + 26 + len(" BODY=BINARYMIME") + 10 + 500),
             ("RCPT TO:<b@mx.test>", "503 5.5.1", 512),
         ):
             names = ("size", "eightbitmime", "enhancedstatuscodes", "smtputf8", "auth")

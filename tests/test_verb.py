@@ -103,7 +103,7 @@ class RegistryTests(SynchronousTestCase):
         dsn = len(" RET=FULL ENVID=") + 100
         held = len(" HOLDFOR=999999999 HOLDUNTIL=2026-11-22T12:00:00.123456789+01:00")
         others = 17 + held + len(" MT-PRIORITY=-9 SOLICIT=") + 1000 + 11
-        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=8BITMIME") + 10 + dsn + others + 500)
+        self.assertEqual(registry.allowance("MAIL"), 26 + len(" BODY=BINARYMIME") + 10 + dsn + others + 500)
         rrvs = len(" RRVS=2026-11-22T12:00:00.123456789+01:00;C")
         self.assertEqual(registry.allowance("RCPT"), len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + 500 + rrvs)
         self.assertEqual(registry.allowance("AUTH"), 12288 - 512)

@@ -17,14 +17,18 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistsmtp.checkers.together import by_interface
+from twistsmtp.clients import Networks
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.api import Delivery, IDelivery
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.extensions import load_extensions
+from twistsmtp.extensions.xclient import xclient
+from twistsmtp.extensions.xforward import xforward
 from twistsmtp.factory import LMTPFactory, SMTPFactory
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
+from twistsmtp.proxied import ProxiedEndpoint
 from twistsmtp.sasl import DEFAULT, MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
 from twistsmtp.sasl.credentials import IClientCertificate
@@ -32,11 +36,13 @@ from twistsmtp.security import Security
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
 from twistsmtp.tls.transport import TLSFactory
+from twistsmtp.verb import Extension
 
 __all__ = ["make_certificates", "make_endpoint", "make_factories", "naming", "reason"]
 
-#: Begins an endpoint that is TCP with TLS from the first octet.
+#: Begins an endpoint that is TCP with TLS from the first octet, and one that is for proxies.
 _TLS = "tls:"
+_PROXY = "proxy:"
 
 _log = Logger(namespace="twistsmtp.service")
 
@@ -49,7 +55,7 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
     with naming(f"delivery {config.delivery!r}"):
         delivery = make_delivery(config.delivery)
     with naming("extension"):
-        extensions = load_extensions(config.extensions)
+        extensions = [*load_extensions(config.extensions), *_for_trusted(config)]
     checkers, mechanisms = _checkers(config), _mechanisms(config)
     _refuse_idle(config, {verb.name for each in extensions for verb in each.verbs}, checkers, mechanisms)
     shared: dict[str, Any] = {
@@ -68,6 +74,12 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
         "reactor": reactor,
     }
     return SMTPFactory(delivery, strict_greeting=config.strict_greeting, **shared), LMTPFactory(delivery, **shared)
+
+
+def _for_trusted(config: Config) -> list[Extension]:
+    """The extensions that there are for some addresses only."""
+    makers = ((xclient, config.xclient_trusted), (xforward, config.xforward_trusted))
+    return [make(trusted) for make, trusted in makers if trusted]
 
 
 def _policies(config: Config, reactor: Any) -> list[Policy]:
@@ -120,17 +132,33 @@ class _TLSEndpoint:
         return port
 
 
-def make_endpoint(text: str, certificates: Certificates | None, reactor: Any) -> Any:
-    """The endpoint of *text*, as Twisted writes them, or ``tls:`` and what would follow ``tcp:``.
+def make_endpoint(
+    text: str,
+    certificates: Certificates | None,
+    reactor: Any,
+    proxies: Sequence[str] = (),
+    setting: str = "listen",
+) -> Any:
+    """The endpoint of *text*, as Twisted writes them, or ``tls:`` and what would follow ``tcp:``; or one of these
+    behind ``proxy:``.
 
+    :param proxies: where the proxies are.
+    :param setting: whose *text* it is.
     :raises ConfigError: it is none.
     """
-    with naming(f"listen {text!r}"):
-        if not text.startswith(_TLS):
-            return serverFromString(reactor, text)
-        if certificates is None:
+    with naming(f"{setting} {text!r}"):
+        plain = text.removeprefix(_PROXY)
+        encrypts = plain.startswith(_TLS)
+        if encrypts and certificates is None:
             raise ValueError("tls: needs tls-cert")
-        return _TLSEndpoint(serverFromString(reactor, f"tcp:{text.removeprefix(_TLS)}"), certificates)
+        endpoint = serverFromString(reactor, f"tcp:{plain.removeprefix(_TLS)}" if encrypts else plain)
+        if text.startswith(_PROXY):
+            if plain.partition(":")[0] in ("ssl", "haproxy", "proxy"):
+                raise ValueError("proxy: stands in front of tcp, tls, unix and systemd")
+            if not proxies:
+                raise ValueError("proxy: needs proxy-trusted")
+            endpoint = ProxiedEndpoint(endpoint, Networks(proxies))
+        return _TLSEndpoint(endpoint, certificates) if encrypts and certificates else endpoint
 
 
 # --- accounts ------------------------------------------------------------------------------------------------
@@ -236,9 +264,14 @@ def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) 
         ("relay-authenticated", config.relay_authenticated, auth, "without auth"),
         ("plaintext-auth", config.plaintext_auth, auth, "without auth"),
         ("plaintext-auth", config.plaintext_auth, not config.require_tls, "with require-tls"),
+        ("proxy-trusted", config.proxy_trusted, _has_proxies(config), "without an endpoint proxy:"),
         ("auth", auth, "AUTH" in verbs, "without the extension auth"),
         ("auth", auth, encrypts or config.plaintext_auth, "without tls-cert"),
     ]
+
+
+def _has_proxies(config: Config) -> bool:
+    return any(each.startswith(_PROXY) for each in (*config.listen, *config.listen_lmtp))
 
 
 def _harmless_conditions(config: Config) -> list[_Condition]:

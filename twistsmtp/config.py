@@ -62,6 +62,10 @@ class Config:
     listen: tuple[str, ...] = ("tcp:8025:interface=127.0.0.1",)
     #: The same for LMTP.
     listen_lmtp: tuple[str, ...] = ()
+    #: Where the proxies are that endpoints ``proxy:`` are for, and who may say XCLIENT and XFORWARD.
+    proxy_trusted: tuple[str, ...] = ()
+    xclient_trusted: tuple[str, ...] = ()
+    xforward_trusted: tuple[str, ...] = ()
     #: The name that the server goes by.
     hostname: str = field(default_factory=machine_name)
     #: Domains that mail is taken for; ``"*"`` is any. By default localhost and the names of this machine.

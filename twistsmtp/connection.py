@@ -253,13 +253,8 @@ class Connection(LineReceiver):
         self.go_on()
 
     def _see_whether_ready(self) -> None:
-        self.ready = (
-            self.greeted
-            and self._pending is None
-            and not self.paused
-            and self._handshake_since is None
-            and self._closing_since is None
-        )
+        at_rest = self._pending is None and self._handshake_since is None and self._closing_since is None
+        self.ready = self.greeted and at_rest and not self.paused
 
     def go_on(self) -> None:
         """Something is not in the way any more: work on what was kept meanwhile, and read again."""
@@ -354,6 +349,8 @@ class Connection(LineReceiver):
                 self._pending.cancel()
         elif now - self.last_heard > limits.idle_time:
             self.close(replies.idle_timeout)
+        elif self._chunks_take_too_long(now):
+            self.close(replies.data_timeout)
         elif self._intake is not None:
             since, octets = self._window
             if now - self._intake_since > limits.data_time:
@@ -362,6 +359,13 @@ class Connection(LineReceiver):
                 if self.octets_in - octets < limits.data_rate * (now - since):
                     self.close(replies.data_too_slow)
                 self._window = (now, self.octets_in)
+
+    def _chunks_take_too_long(self, now: float) -> bool:
+        """Whether a message that comes in chunks has had its time, less what the delivery took of it."""
+        transaction = self.session.transaction
+        if transaction is None or transaction.chunked is None or transaction.opened is None:
+            return False
+        return now - transaction.opened - transaction.spared > self.factory.limits.data_time
 
     def readConnectionLost(self) -> None:
         """The client closed its sending side. If it said that it was done, it still gets every reply; if not, it

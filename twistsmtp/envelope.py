@@ -43,6 +43,7 @@ class Parameter(Generic[T]):
     :param octets: what the parameter adds to the greatest length of the command (RFC 5321 section 4.5.3.1.4).
     :param internationalizes: whether it makes mailboxes that are not ASCII legal in the transaction.
     :param usable: whether a session may use it, as `Extension.usable`; else it is as unknown as any other word.
+    :param excludes: the keywords of parameters that cannot stand beside it; each of them names this one.
     """
 
     keyword: str
@@ -51,6 +52,7 @@ class Parameter(Generic[T]):
     octets: int
     internationalizes: bool = False
     usable: Callable[["Session"], bool] = always
+    excludes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

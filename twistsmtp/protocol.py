@@ -10,6 +10,7 @@ the table whether it is legal, and carries out what it answers. With `Connection
 * Only CRLF ends a command line, and a line over the limit is thrown away as it comes.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ __all__ = ["SMTPProtocol"]
 A = TypeVar("A")
 
 _RCPT = Phase.RCPT
+
+_NAME = re.compile(rb"[!-~]+")
 
 #: Octets of a line without an end, over its limit, that are thrown away before the connection ends.
 FLOOD = 1024 * 1024
@@ -103,7 +106,11 @@ class SMTPProtocol(Connection):
 
     def _line_was_too_long(self) -> Later[Outcome]:
         asked, self._asked = self._asked, None
-        return asked.answer(None) if asked is not None else self._too_long(self._overlong_verb)
+        if asked is not None:
+            return asked.answer(None)
+        verb = self._overlong_verb
+        reply = self._too_long(verb)
+        return reply if verb is None or verb.refused is None else verb.refused(self.session, "", reply)
 
     def _too_long(self, verb: Verb[Any] | None) -> Reply:
         return (
@@ -136,6 +143,8 @@ class SMTPProtocol(Connection):
             taken = self.seconds() - asked
             self._window = (since + taken, octets)
             self._intake_since += taken
+            if self.session.transaction is not None:
+                self.session.transaction.spared += taken
             if ended is not None:
                 self._carry_out_of(ended.end)
             self.go_on()
@@ -158,6 +167,7 @@ class SMTPProtocol(Connection):
                 return
             room = factory.limits.command_line - 2
             if len(line) > room and len(line) > room + factory.registry.allowance(name):
+                argument = ""  # as where the line comes in pieces, and is not kept
                 raise Refusal(self._too_long(verb))
             if not verb.stages & session.stage:
                 raise Refusal(self._out_of_sequence(verb))
@@ -175,7 +185,7 @@ class SMTPProtocol(Connection):
             if verb.refused is not None and is_later(outcome):
                 outcome = self._now_or_refused(outcome, partial(verb.refused, session, argument))
         except Exception as error:
-            outcome = self._refusal(verb, argument, error)
+            outcome = self._refusal(verb or self._verb_of(line), argument, error)
         if type(outcome) is Reply and outcome.code < 400:  # what nearly every command is answered by
             self._out.append(self._reply_octets(outcome))
         else:
@@ -219,17 +229,19 @@ class SMTPProtocol(Connection):
 
     def said_goodbye(self) -> bool:
         """Whether a line that is kept is a verb that says that the client is done."""
-        return any(map(self._ends, self._buffer.split(b"\r\n")[:-1]))
-
-    def _ends(self, line: bytes) -> bool:
-        verb = self._verb_of(line)
-        return verb is not None and verb.ends
+        lines = self._buffer.split(b"\r\n")[:-1]
+        verbs = [verb for verb in map(self._verb_of, lines) if verb is not None]
+        if any(verb.ends for verb in verbs):
+            return True
+        if self._intake is None and not any(verb.refused for verb in verbs):
+            return False
+        # Octets that are no commands need not end with a line, so a verb may stand behind them in theirs.
+        names = tuple(name.encode() for name, verb in self.factory.registry.verbs.items() if verb.ends)
+        return bool(lines) and lines[-1].upper().endswith(names)
 
     def _verb_of(self, line: bytes) -> Verb[Any] | None:
-        try:
-            return self.factory.registry.verbs.get(split_command(line)[0])
-        except GrammarError:
-            return None
+        name = _NAME.match(line)
+        return self.factory.registry.verbs.get(name[0].decode().upper()) if name else None
 
     # --- answers ---------------------------------------------------------------------------------------------
 
@@ -254,8 +266,7 @@ class SMTPProtocol(Connection):
             else:
                 self._carry_out(driven)
         elif isinstance(outcome, tuple):
-            for reply in outcome:
-                self._say(reply)
+            self._say_each(outcome)
         elif isinstance(outcome, Close):
             self.close(outcome.reply, linger=not outcome.reply.positive)
         elif isinstance(outcome, Ask):
@@ -311,11 +322,27 @@ class SMTPProtocol(Connection):
             return
         self._out.append(self._reply_octets(reply))
         if reply.code >= 400 and not self._excused(reply):
-            counts = self.session.counts
-            counts.errors += 1
-            counts.errors_in_a_row += 1
-            if counts.errors_in_a_row >= self.factory.limits.errors:
-                self.close(self.factory.replies.too_many_errors)
+            self._count_error()
+
+    def _say_each(self, replies: tuple[Reply, ...]) -> None:
+        """What became of one message, a reply for each recipient: all are said, and are one error at the most."""
+        *others, last = replies or (None,)
+        self._out.extend(map(self._reply_octets, others))
+        if last is None:
+            return
+        if any(reply.code == 421 for reply in replies):
+            self.close(last)
+            return
+        self._out.append(self._reply_octets(last))
+        if any(reply.code >= 400 for reply in replies):
+            self._count_error()
+
+    def _count_error(self) -> None:
+        counts = self.session.counts
+        counts.errors += 1
+        counts.errors_in_a_row += 1
+        if counts.errors_in_a_row >= self.factory.limits.errors:
+            self.close(self.factory.replies.too_many_errors)
 
 
 def _run(verb: Verb[A], session: Session, value: A, _: None) -> Later[Outcome]:

@@ -72,8 +72,9 @@ class SMTPService(MultiService):
         #: The certificates of the server, if it has any.
         self.certificates = make_certificates(config, reactor)
         self.factory, self.lmtp_factory = make_factories(config, self.certificates, reactor)
-        self.endpoints = {text: make_endpoint(text, self.certificates, reactor) for text in config.listen}
-        self.lmtp_endpoints = {text: make_endpoint(text, self.certificates, reactor) for text in config.listen_lmtp}
+        make = partial(make_endpoint, certificates=self.certificates, reactor=reactor, proxies=config.proxy_trusted)
+        self.endpoints = {text: make(text) for text in config.listen}
+        self.lmtp_endpoints = {text: make(text, setting="listen-lmtp") for text in config.listen_lmtp}
         #: What is listened on while the service runs: ``ports[0].getHost().port`` is the port of ``tcp:0``.
         self.ports: list[IListeningPort] = []
         self._listening: list[Deferred[None]] = []

@@ -16,6 +16,7 @@ from twistsmtp.values import (
     FLAG,
     HOST,
     LOG_FORMAT,
+    NETWORK,
     SIZE,
     TEXT,
     WORD,
@@ -65,8 +66,8 @@ SETTINGS = (
         target="listen",
         kind=TEXT.named("ENDPOINT"),
         help="Where to listen, as a Twisted endpoint: tcp, ssl, unix, systemd, haproxy, or what a plugin "
-        "adds; or tls, which is tcp with TLS from the first octet, by the certificates of --tls-cert. May be given "
-        "more than once.",
+        "adds; or tls, which is tcp with TLS from the first octet, by the certificates of --tls-cert. With proxy: in "
+        "front, for the proxies of --proxy-trusted. May be given more than once.",
         example="tcp:25 --listen tls:465",
         default="tcp:8025:interface=127.0.0.1",
         many=tuple,
@@ -79,6 +80,37 @@ SETTINGS = (
         "for --listen, but not port 25. May be given more than once.",
         example="unix:/run/twistsmtp.lmtp:mode=660",
         default="nowhere",
+        many=tuple,
+    ),
+    Setting(
+        name="proxy-trusted",
+        target="proxy_trusted",
+        kind=NETWORK,
+        help="Where the proxies are that endpoints with proxy: in front are for, as proxy:tcp:25 or proxy:tls:465: a "
+        "network, an address, or unix. They say by the PROXY protocol who the client is. Others, and who does not say "
+        "it, are not let in there. May be given more than once.",
+        example="10.0.0.0/24 --proxy-trusted ::1",
+        default="nowhere",
+        many=tuple,
+    ),
+    Setting(
+        name="xclient-trusted",
+        target="xclient_trusted",
+        kind=NETWORK,
+        help="Who may say by XCLIENT that it speaks for another client, any there is: a network, an address, or unix. "
+        "May be given more than once.",
+        example="127.0.0.1",
+        default="nobody",
+        many=tuple,
+    ),
+    Setting(
+        name="xforward-trusted",
+        target="xforward_trusted",
+        kind=NETWORK,
+        help="Who may say by XFORWARD, for the log, where a message came from: a network, an address, or unix. May be "
+        "given more than once.",
+        example="127.0.0.1",
+        default="nobody",
         many=tuple,
     ),
     Setting(

@@ -55,6 +55,7 @@ class Transaction:
         "opened",
         "recipients",
         "reverse_path",
+        "spared",
     )
 
     def __init__(self, id: str, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
@@ -67,6 +68,8 @@ class Transaction:
         self.asked = 0
         #: When the message was opened, in the clock's seconds; ``None`` before.
         self.opened: float | None = None
+        #: Seconds of the time since then that the delivery took for octets.
+        self.spared = 0.0
         #: Octets of the message received so far, decoded.
         self.octets = 0
         #: What takes the octets of a message that comes in chunks, from the first one on.

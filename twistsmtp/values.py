@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from twistsmtp.clients import Networks
 from twistsmtp.log import OBSERVERS
 from twistsmtp.wire.abnf import GrammarError
 from twistsmtp.wire.address import parse_mailbox
@@ -23,6 +24,7 @@ __all__ = [
     "FLAG",
     "HOST",
     "LOG_FORMAT",
+    "NETWORK",
     "SIZE",
     "TEXT",
     "WORD",
@@ -54,6 +56,17 @@ class Kind:
     def named(self, metavar: str) -> "Kind":
         """The same kind under another *metavar*."""
         return replace(self, metavar=metavar)
+
+
+def parse_network(value: object) -> str:
+    """A name for `Networks`."""
+    if not isinstance(value, str):
+        raise ValueError("is not a network")
+    try:
+        Networks([value])
+    except ValueError:
+        raise ValueError("is not a network, such as 10.0.0.0/24, an IP address, or unix") from None
+    return value
 
 
 def parse_size(value: object) -> int:
@@ -163,3 +176,4 @@ BARE_NEWLINE = Kind(
 #: How much a client needs a certificate.
 CLIENT_CERTIFICATES = Kind("none|optional|required", _one_of("none", "optional", "required"))
 LOG_FORMAT = Kind("|".join(OBSERVERS), _one_of(*OBSERVERS))
+NETWORK = Kind("NETWORK", parse_network)

@@ -216,7 +216,7 @@ class ScramTests(SynchronousTestCase):
 class ByInterfaceTests(SynchronousTestCase):
     def test_alone(self) -> None:
         """Checkers that share nothing stay what they are."""
-        checkers = [Checker(), Checker(None, IScramProof)]
+        checkers = [Checker(), Checker(None, IScramProof, IUsernameHashedPassword)]
         self.assertEqual(checkers, by_interface(checkers))
         self.assertEqual([], by_interface([]))
 
@@ -226,16 +226,13 @@ class ByInterfaceTests(SynchronousTestCase):
         second = Checker(b"second", IUsernamePassword)
         third = Checker(b"third", IUsernamePassword, IUsernameHashedPassword)
         portal: Any = Portal(None, by_interface([first, second, third]))  # type: ignore[arg-type]  # nobody logs in
-        self.assertEqual({IUsernamePassword, IScramProof}, set(portal.listCredentialsInterfaces()))
+        self.assertEqual(
+            {IUsernamePassword, IScramProof, IUsernameHashedPassword}, set(portal.listCredentialsInterfaces())
+        )
         self.assertEqual(b"second", self.successResultOf(portal.checkers[IUsernamePassword].requestAvatarId(ADA)))
         self.assertEqual(([ADA], [ADA], []), (first.asked, second.asked, third.asked))
-
-    def test_challenges_are_for_all_users_or_for_none(self) -> None:
-        """Clients take CRAM-MD5 before PLAIN, and those of a checker that has only hashes could not get in by it."""
-        challenging = Checker(None, IUsernamePassword, IUsernameHashedPassword)
-        for others, offered in (([], True), ([Checker(None, IScramProof)], True), ([Checker()], False)):
-            portal: Any = Portal(None, by_interface([challenging, *others]))  # type: ignore[arg-type]  # nobody logs in
-            self.assertEqual(IUsernameHashedPassword in portal.checkers, offered)
+        hashed = portal.checkers[IUsernameHashedPassword]
+        self.assertEqual(b"third", self.successResultOf(hashed.requestAvatarId(ADA)))
 
     def test_no_two(self) -> None:
         """No two check the same, and each checks what it says."""

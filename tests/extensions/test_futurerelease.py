@@ -62,6 +62,10 @@ class FutureReleaseTests(ParameterTestCase):
         self.mail_refused("501 5.5.4", "HOLDFOR=2592001", "HOLDFOR=999999999", "HOLDUNTIL=2026-12-22T12:30:16Z")
         self.mail_refused("501 5.5.4", "HOLDUNTIL=9999-12-31T23:59:60Z", "HOLDUNTIL=9999-12-31T23:59:59-23:59")
 
+    def test_only_one_of_them(self) -> None:
+        both = ["HOLDFOR=60", "HOLDUNTIL=2026-11-22T13:00:00Z"]
+        self.mail_refused("501 5.5.4", " ".join(both), " SIZE=1 ".join(reversed(both)))
+
     def test_what_is_no_time(self) -> None:
         for each in ("", "=", "=x", "=-1", "=+1", "=1.5", "=1234567890", "=0000000001", "=\u0661"):
             self.mail_refused("501 5.5.4", f"HOLDFOR{each}")

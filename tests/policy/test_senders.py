@@ -200,7 +200,7 @@ class PolicyTests(SynchronousTestCase):
     """What clients are told."""
 
     def setUp(self) -> None:
-        self.path = Path(self.mktemp())
+        self.path = Path(self.mktemp()).absolute()
         self.path.write_text(MAP)
         self.clock = Clock()
 

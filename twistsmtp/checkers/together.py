@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -30,18 +29,12 @@ _log = Logger(namespace="twistsmtp.checkers")
 def by_interface(checkers: Iterable[ICredentialsChecker]) -> list[ICredentialsChecker]:
     """Checkers of which no two check the same credentials: those given, and `FirstOf` those that would.
 
-    The answer to a challenge (CRAM-MD5) is checked only if each of them that checks passwords can do that.
-
     :param checkers: in the order in which they are to be asked.
     """
     claims: dict[InterfaceClass, list[ICredentialsChecker]] = {}
     for checker in checkers:
         for interface in checker.credentialInterfaces:
             claims.setdefault(interface, []).append(checker)
-    if claims.get(IUsernamePassword, claims.get(IUsernameHashedPassword)) != claims.get(IUsernameHashedPassword):
-        # Clients take CRAM-MD5 before a mechanism that shows the password, and those whose checker has only hashes
-        # of passwords could never get in.
-        claims.pop(IUsernameHashedPassword, None)
     groups: dict[tuple[ICredentialsChecker, ...], list[InterfaceClass]] = {}
     for interface, each in claims.items():
         groups.setdefault(tuple(each), []).append(interface)

@@ -33,7 +33,7 @@ _BODIES = {body.value: body for body in Body}
 
 
 #: ``reverse_path.get(BODY)``.
-BODY = Parameter(keyword="BODY", parse=_parse, default=Body.SEVENBIT, octets=len(" BODY=8BITMIME"))
+BODY = Parameter(keyword="BODY", parse=_parse, default=Body.SEVENBIT, octets=len(" BODY=BINARYMIME"))
 
 
 def extension() -> Extension:

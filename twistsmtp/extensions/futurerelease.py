@@ -77,6 +77,7 @@ def _parameters(longest: int) -> tuple[Parameter[Hold | None], Parameter[Hold | 
             default=None,
             octets=len(" HOLDFOR=999999999"),
             usable=_usable,
+            excludes=frozenset({"HOLDUNTIL"}),
         ),
         Parameter(
             keyword="HOLDUNTIL",
@@ -84,6 +85,7 @@ def _parameters(longest: int) -> tuple[Parameter[Hold | None], Parameter[Hold | 
             default=None,
             octets=len(" HOLDUNTIL=" + LONGEST),
             usable=_usable,
+            excludes=frozenset({"HOLDFOR"}),
         ),
     )
 

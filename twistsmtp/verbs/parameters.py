@@ -5,7 +5,7 @@ from typing import Any
 
 from twistsmtp.envelope import Parameter
 from twistsmtp.session import Session
-from twistsmtp.wire.grammar import parse_parameters
+from twistsmtp.wire.grammar import GrammarError, parse_parameters
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["Options", "read_parameters"]
@@ -20,7 +20,8 @@ def read_parameters(
     """The parameters in *text*, as they were written and as typed values by keyword.
 
     :raises Refusal: one is not known (555), or its extension refuses it.
-    :raises GrammarError: *text* is no list of parameters, or a value is not what its extension specifies.
+    :raises GrammarError: *text* is no list of parameters, a value is not what its extension specifies, or one
+        excludes another.
     """
     options = parse_parameters(text)
     values = {}
@@ -28,5 +29,7 @@ def read_parameters(
         parameter = known.get(keyword)
         if parameter is None or not parameter.usable(session):
             raise Refusal(session.replies.unknown_parameter.fill(verb=verb, keyword=keyword))
+        if parameter.excludes and not parameter.excludes.isdisjoint(values):
+            raise GrammarError("esmtp-param", 501, "5.5.4", f"{keyword} stands beside what it excludes")
         values[keyword] = parameter.parse(session, value)
     return options, values
