@@ -103,7 +103,9 @@ class ComparisonTests(TestCase):
     async def test_long_line(self) -> None:
         """A line of 20,000 octets is taken."""
         memory = Memory()
-        port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(SMTPFactory(memory))
+        factory = SMTPFactory(memory)
+        port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
+        self.addCleanup(factory.shutdown)
         self.addCleanup(port.stopListening)
         line = "x" * 20_000
         await in_client(port_number(port), lambda client: client.sendmail("", ["me@localhost"], f"\r\n{line}\r\n"))

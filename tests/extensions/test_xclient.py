@@ -19,7 +19,7 @@ from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.security import Security
 from twistsmtp.session import Session
-from twistsmtp.wire.attributes import Unavailable
+from twistsmtp.wire.attributes import Unstated
 from twistsmtp.wire.reply import Refusal, Reply
 
 TRUSTED, OTHER = "192.0.2.1", "198.51.100.1"
@@ -123,7 +123,7 @@ class SessionTests(XClientTestCase):
         client.say("XCLIENT NAME=[TEMPUNAVAIL] ADDR=203.0.113.3")
         self.assertEqual(client.session.client, "203.0.113.3")
         claimed = claim_of(client.session)
-        self.assertEqual(claimed and (claimed.name, claimed.helo), (Unavailable.TEMPUNAVAIL, "spike.test"))
+        self.assertEqual(claimed and (claimed.name, claimed.helo), (Unstated.TEMPUNAVAIL, "spike.test"))
 
     def test_what_it_says_of_the_server(self) -> None:
         client = self.connect()

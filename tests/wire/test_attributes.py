@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistsmtp.wire.attributes import Unavailable, parse_attributes, parse_port
+from twistsmtp.wire.attributes import Unstated, parse_attributes, parse_port
 from twistsmtp.wire.grammar import GrammarError
 from twistsmtp.wire.xtext import encode_xtext_octets
 
 NAMES = ("NAME", "ADDR", "PORT")
 
 
-def parse(argument: str) -> list[tuple[str, str | Unavailable]]:
+def parse(argument: str) -> list[tuple[str, str | Unstated]]:
     return list(parse_attributes(argument, "XCLIENT", NAMES))
 
 
@@ -25,14 +25,14 @@ class AttributesTests(SynchronousTestCase):
     def test_what_is_not_known(self) -> None:
         self.assertEqual(
             parse("NAME=[unavailable] ADDR=[UNAVAILABLE] NAME=[TempUnavail]"),
-            [("NAME", Unavailable.UNAVAILABLE), ("ADDR", Unavailable.UNAVAILABLE), ("NAME", Unavailable.TEMPUNAVAIL)],
+            [("NAME", Unstated.UNAVAILABLE), ("ADDR", Unstated.UNAVAILABLE), ("NAME", Unstated.TEMPUNAVAIL)],
         )
 
     @given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary(min_size=1, max_size=255)), min_size=1, max_size=5))
     def test_whatever_a_value_is(self, attributes: list[tuple[str, bytes]]) -> None:
         argument = " ".join(f"{name}={encode_xtext_octets(value)}" for name, value in attributes)
         read = [
-            (name, value.value.encode() if isinstance(value, Unavailable) else value.encode("latin-1"))
+            (name, value.value.encode() if isinstance(value, Unstated) else value.encode("latin-1"))
             for name, value in parse(argument)
         ]
         self.assertEqual([(name, value.lower()) for name, value in read], [(n, v.lower()) for n, v in attributes])

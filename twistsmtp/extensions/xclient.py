@@ -23,7 +23,7 @@ from twistsmtp.events import exception_caught
 from twistsmtp.later import Later
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
-from twistsmtp.wire.attributes import Unavailable, malformed, parse_attributes, parse_port
+from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
 from twistsmtp.wire.grammar import parse_hello
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -40,18 +40,18 @@ _KEY = "xclient"
 class Claim:
     """What XCLIENT has said of the client, all of it together: ``None`` is what was never said."""
 
-    #: Its name in DNS; `Unavailable` says whether there is none, or there may be one later.
-    name: str | Unavailable | None = None
+    #: Its name in DNS; `Unstated` says whether there is none, or there may be one later.
+    name: str | Unstated | None = None
     #: An IPv4 or IPv6 address in its usual form.
-    address: str | Unavailable | None = None
-    port: int | Unavailable | None = None
+    address: str | Unstated | None = None
+    port: int | Unstated | None = None
     #: ``"SMTP"`` or ``"ESMTP"``.
-    protocol: str | Unavailable | None = None
-    helo: str | Unavailable | None = None
-    login: str | Unavailable | None = None
+    protocol: str | Unstated | None = None
+    helo: str | Unstated | None = None
+    login: str | Unstated | None = None
     #: Where the client has connected to.
-    destination: str | Unavailable | None = None
-    destination_port: int | Unavailable | None = None
+    destination: str | Unstated | None = None
+    destination_port: int | Unstated | None = None
 
 
 def claim_of(session: Session) -> Claim | None:
@@ -70,8 +70,8 @@ def _parse(trusted: Networks, session: Session, argument: str) -> dict[str, Any]
     said: dict[str, Any] = {}
     for name, value in parse_attributes(argument, "XCLIENT", NAMES):
         field, parse = _ATTRIBUTES[name]
-        if isinstance(value, Unavailable):
-            if name == "PROTO" or (value is Unavailable.TEMPUNAVAIL and name != "NAME"):
+        if isinstance(value, Unstated):
+            if name == "PROTO" or (value is Unstated.TEMPUNAVAIL and name != "NAME"):
                 raise malformed("XCLIENT", name)
             said[field] = value
         else:
@@ -166,7 +166,7 @@ async def _believe(session: Session, claim: Claim) -> None:
 def _peer(origin: IAddress, claim: Claim) -> IAddress:
     if claim.address is None:
         return origin
-    if isinstance(claim.address, Unavailable):
+    if isinstance(claim.address, Unstated):
         return UnknownAddress()
     port = claim.port if isinstance(claim.port, int) else 0
     kind = IPv6Address if ":" in claim.address else IPv4Address

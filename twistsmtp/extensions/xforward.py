@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twistsmtp.clients import Networks
 from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Extension, Outcome, Verb
-from twistsmtp.wire.attributes import Unavailable, malformed, parse_attributes, parse_port
+from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["Forwarded", "Source", "forwarded_of", "xforward"]
@@ -72,9 +72,9 @@ def _parse(trusted: Networks, session: Session, argument: str) -> dict[str, Any]
         raise Refusal(_UNAUTHORIZED)
     said: dict[str, Any] = {}
     for name, value in parse_attributes(argument, "XFORWARD", NAMES):
-        if value is Unavailable.TEMPUNAVAIL:
+        if value is Unstated.TEMPUNAVAIL:
             raise malformed("XFORWARD", name)
-        said[_FIELDS[name]] = None if isinstance(value, Unavailable) else _value(name, value)
+        said[_FIELDS[name]] = None if isinstance(value, Unstated) else _value(name, value)
     return said
 
 

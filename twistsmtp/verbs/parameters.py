@@ -24,7 +24,7 @@ def read_parameters(
         excludes another.
     """
     options = parse_parameters(text)
-    values = {}
+    values: dict[str, Any] = {}
     for keyword, value in options:
         parameter = known.get(keyword)
         if parameter is None or not parameter.usable(session):

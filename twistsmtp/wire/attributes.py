@@ -13,13 +13,13 @@ from enum import Enum
 from twistsmtp.wire.abnf import GrammarError
 from twistsmtp.wire.xtext import decode_xtext_octets
 
-__all__ = ["Unavailable", "malformed", "parse_attributes", "parse_port"]
+__all__ = ["Unstated", "malformed", "parse_attributes", "parse_port"]
 
 #: Octets of a value, decoded.
 VALUE_LIMIT = 255
 
 
-class Unavailable(Enum):
+class Unstated(Enum):
     """What stands in place of a value that is not known."""
 
     UNAVAILABLE = "[UNAVAILABLE]"
@@ -32,7 +32,7 @@ def malformed(command: str, name: str) -> GrammarError:
     return GrammarError(name, 501, "5.5.4", f"Syntax: {name} of {command} is malformed")
 
 
-def parse_attributes(argument: str, command: str, names: Collection[str]) -> Iterator[tuple[str, str | Unavailable]]:
+def parse_attributes(argument: str, command: str, names: Collection[str]) -> Iterator[tuple[str, str | Unstated]]:
     """The attributes in *argument*: the name, which is one of *names*, and what its value stands for.
 
     What a value stands for is as many characters as octets were sent: it may be anything.
@@ -57,7 +57,7 @@ def parse_attributes(argument: str, command: str, names: Collection[str]) -> Ite
         yield name, octets.decode("latin-1")
 
 
-_UNAVAILABLE = {each.value: each for each in Unavailable}
+_UNAVAILABLE = {each.value: each for each in Unstated}
 
 
 def parse_port(command: str, name: str, text: str) -> int:
