@@ -10,6 +10,7 @@ from textwrap import dedent
 from typing import cast
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twistsmtp.factory import SMTPFactory
@@ -80,6 +81,8 @@ class Client:
     """The client's side of a connection, in memory."""
 
     def __init__(self, factory: SMTPFactory) -> None:
+        if factory._reactor is None:
+            factory._reactor = Clock()  # the pages leave it to the real one, where it would leave its calls behind
         self.transport = StringTransport()
         self.protocol = cast(SMTPProtocol, factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 25)))
         self.protocol.makeConnection(self.transport)
