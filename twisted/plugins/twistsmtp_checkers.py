@@ -1,12 +1,12 @@
 """The credential checkers that come with twistsmtp, by name."""
 
+from dataclasses import replace
+
 from twisted.cred.credentials import IUsernamePassword
 
 from twistsmtp.checkers.find import CheckerMaker
 from twistsmtp.sasl.credentials import IBearerToken, IClientCertificate, IScramProof
 
-_PASSWD = "twistsmtp.checkers.passwd_file.PasswdFile.from_options"
-_PASSWD_FORM = "PATH[:scram=auto|yes|no]"
 _PASSWD_HELP = """\
 A file with a line user:hash for each account, read again when it changes
 (passwd:/etc/twistsmtp/users). Hashes are argon2, bcrypt, sha512-crypt,
@@ -17,18 +17,12 @@ SCRAM is offered where every account has keys for it (auto), where any has
 
 passwd = CheckerMaker(
     authType="passwd",
-    argStringFormat=_PASSWD_FORM,
+    argStringFormat="PATH[:scram=auto|yes|no]",
     authHelp=_PASSWD_HELP,
     credentialInterfaces=(IUsernamePassword, IScramProof),
-    function=_PASSWD,
+    function="twistsmtp.checkers.passwd_file.PasswdFile.from_options",
 )
-htpasswd = CheckerMaker(
-    authType="htpasswd",
-    argStringFormat=_PASSWD_FORM,
-    authHelp=_PASSWD_HELP,
-    credentialInterfaces=(IUsernamePassword, IScramProof),
-    function=_PASSWD,
-)
+htpasswd = replace(passwd, authType="htpasswd")
 http = CheckerMaker(
     authType="http",
     argStringFormat="URL[:timeout=SECONDS][:ca=FILE][:insecure=yes]",

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twistsmtp.clients import Networks, UnknownAddress
 from twistsmtp.cred import receive
 from twistsmtp.events import exception_caught
-from twistsmtp.later import Later
+from twistsmtp.later import awaited
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
 from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
@@ -140,8 +140,8 @@ async def _run(session: Session, said: dict[str, Any]) -> Outcome:
     if session.network and session.clients.count(session.network) > limit:
         return Close(session.replies.too_many_from_client)
     try:
-        await _now(session.ask(Phase.CONNECT))
-        await _now(receive(session))
+        await awaited(session.ask(Phase.CONNECT))
+        await awaited(receive(session))
         await _believe(session, claim)
     except Refusal as refusal:
         return Close(refusal.reply)
@@ -155,10 +155,10 @@ async def _run(session: Session, said: dict[str, Any]) -> Outcome:
 async def _believe(session: Session, claim: Claim) -> None:
     """What the client has said and proved to somebody else holds here as well."""
     if isinstance(claim.helo, str):
-        await _now(session.ask(Phase.HELLO, claim.helo))
+        await awaited(session.ask(Phase.HELLO, claim.helo))
         session.hello(claim.helo, esmtp=claim.protocol == "ESMTP")
     if isinstance(claim.login, str):
-        await _now(session.ask(Phase.AUTH, claim.login))
+        await awaited(session.ask(Phase.AUTH, claim.login))
         # There are no credentials to log in with: the mail goes where that of any client goes.
         session.authenticated(claim.login, session.delivery, lambda: None)
 
@@ -171,11 +171,6 @@ def _peer(origin: IAddress, claim: Claim) -> IAddress:
     port = claim.port if isinstance(claim.port, int) else 0
     kind = IPv6Address if ":" in claim.address else IPv4Address
     return kind("TCP", claim.address, port)
-
-
-async def _now(value: Later[None]) -> None:
-    if value is not None:
-        await value
 
 
 def xclient(trusted: Networks | Iterable[str]) -> Extension:
