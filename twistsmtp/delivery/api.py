@@ -42,6 +42,7 @@ from zope.interface import Interface
 
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.later import Later
+from twistsmtp.lifecycle import Reloader, Starter, Stopper
 from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -53,10 +54,12 @@ __all__ = [
     "IDelivery",
     "Recipient",
     "Refusal",
+    "Reloader",
     "Reply",
     "ReversePath",
     "Session",
     "Starter",
+    "Stopper",
     "Verifier",
 ]
 
@@ -109,17 +112,6 @@ class Delivery(Protocol):
 
 class IDelivery(Interface):
     """What a realm is asked for, and what an avatar that is a `Delivery` may declare to provide."""
-
-
-@runtime_checkable
-class Starter(Protocol):
-    """A delivery that has something to do before the first mail comes."""
-
-    def start(self) -> None:
-        """The server is about to run: as the user, in the folder and with the umask that it will have from now on.
-
-        :raises Exception: the server cannot start; the text is shown to the operator.
-        """
 
 
 @runtime_checkable
