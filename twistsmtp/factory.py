@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from time import time
 from typing import Any, cast
 
@@ -20,16 +20,19 @@ from twistsmtp.delivery.twistedmail import adapt
 from twistsmtp.extensions import load_extensions
 from twistsmtp.later import Later
 from twistsmtp.limits import Limits
-from twistsmtp.policy.api import Policy
+from twistsmtp.policy.api import Policy, checks_of
 from twistsmtp.protocol import SMTPProtocol
 from twistsmtp.security import Security
-from twistsmtp.session import Check, Phase, Session
+from twistsmtp.session import Session
 from twistsmtp.verb import Extension, Registry, Verb
 from twistsmtp.verbs import CORE
 from twistsmtp.verbs.lmtp import LMTP
 from twistsmtp.wire.reply import Catalogue, Reply
 
 __all__ = ["LMTPFactory", "SMTPFactory"]
+
+#: Seconds between two looks at the connections while they are being ended.
+DRAIN_SWEEP = 0.5
 
 
 class SMTPFactory(ServerFactory):
@@ -73,9 +76,10 @@ class SMTPFactory(ServerFactory):
         self.hostname = hostname or socket.getfqdn()
         self.security = security or Security()
         self.limits = limits or Limits()
-        self.replies = replies or self.default_replies
+        self.replies = self.default_replies if replies is None else _over(self.default_replies, replies)
         self.registry = Registry(self.verbs, load_extensions() if extensions is None else extensions)
-        self.checks = _checks(policies)
+        self.policies = tuple(policies)
+        self.checks = checks_of(self.policies)
         self.strict_greeting = strict_greeting
         self.greeting = self.replies.greeting.fill(hostname=self.hostname)
         self.connections: set[SMTPProtocol] = set()
@@ -163,10 +167,17 @@ class SMTPFactory(ServerFactory):
                 drained, self._drained = self._drained, None
                 drained.callback(None)
 
+    def renew(self, limits: Limits, policies: Sequence[Policy]) -> None:
+        """Give other limits and policies to the connections that come from now on. Those that there are keep theirs."""
+        self.limits, self.policies = limits, tuple(policies)
+        self.checks = checks_of(self.policies)
+
     # --- time ------------------------------------------------------------------------------------------------
 
     @property
     def _sweep_interval(self) -> float:
+        if self._drained is not None:
+            return DRAIN_SWEEP
         limits = self.limits
         return min(
             10.0, max(0.05, min(limits.idle_time, limits.data_time, limits.data_window, limits.handshake_time) / 10)
@@ -181,7 +192,7 @@ class SMTPFactory(ServerFactory):
     def shutdown(self, grace: float = 5.0) -> "Deferred[None]":
         """End all connections: those without a transaction at once, the others when theirs is done.
 
-        :param grace: seconds after which those that are left are cut off.
+        :param grace: seconds after which those that are left are cut off. Called again meanwhile, less of it hurries.
         :returns: fires when none is left.
         """
         if not self.connections:
@@ -191,10 +202,14 @@ class SMTPFactory(ServerFactory):
             self._late = self.reactor.callLater(grace, self._cut_off)
             self._drained.addCallback(lambda _: self._late.cancel() if self._late.active() else None)
             drained = self._drained
+            if self._sweep is not None:
+                self._sweep.reset(DRAIN_SWEEP)
             for protocol in tuple(self.connections):
                 protocol.drain()
         else:
             drained = self._drained
+            if self._late.active() and self._late.getTime() > self.reactor.seconds() + grace:
+                self._late.reset(grace)
         waiter: Deferred[None] = Deferred()
         drained.addCallback(waiter.callback)
         return waiter
@@ -228,15 +243,9 @@ class LMTPFactory(SMTPFactory):
     )
 
 
-def _checks(policies: Sequence[Policy]) -> Mapping[Phase, tuple[Check, ...]]:
-    """The methods that the policies have for each phase; a phase that nobody cares for is not there."""
-    table: dict[Phase, tuple[Check, ...]] = {}
-    for phase in Phase:
-        methods = tuple(
-            getattr(policy, phase)
-            for policy in policies
-            if getattr(type(policy), phase, None) not in (None, getattr(Policy, phase))
-        )
-        if methods:
-            table[phase] = methods
-    return table
+def _over(defaults: Catalogue, replies: Catalogue) -> Catalogue:
+    """*replies*, and where they are as every catalogue's, *defaults*."""
+    plain = Catalogue()
+    names = [each.name for each in fields(Catalogue)]
+    same = [name for name in names if getattr(replies, name) == getattr(plain, name)]
+    return replace(replies, **{name: getattr(defaults, name) for name in same})

@@ -10,21 +10,23 @@ A session that has not what the server requires, encryption or a client that it 
 beginning, and until STARTTLS or AUTH has brought that.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum, StrEnum
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
 from twistsmtp.clients import Clients, client_of, network_of
-from twistsmtp.envelope import Parameter, Recipient, ReversePath
-from twistsmtp.later import Later, then
+from twistsmtp.envelope import Recipient, ReversePath
+from twistsmtp.later import Later
 from twistsmtp.limits import Limits
+from twistsmtp.phases import LASTING, Check, Checks, Dialect, Phase, Stage, ask
 from twistsmtp.security import Security
+from twistsmtp.spool import Spool
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transaction import Counts, Transaction
+from twistsmtp.wire.field import header_field
+from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.proxy import ProxyHeader
 from twistsmtp.wire.reply import Catalogue, Refusal
 from twistsmtp.wire.text import printable
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Check",
+    "Checks",
     "Dialect",
     "Phase",
     "Session",
@@ -43,75 +46,12 @@ __all__ = [
 _log = Logger(namespace="twistsmtp.session")
 
 
-class Stage(IntEnum):
-    """How far a session is. The values are bits, so that a verb's stages are one number."""
-
-    CONNECTED = 1
-    READY = 2
-    MAIL = 4
-    RCPT = 8
-    BARRED = 16
-    #: Behind RCPT, when the message has begun to come in chunks (RFC 3030).
-    CHUNKS = 32
-
-
 # To look a member up in an enumeration takes about as long as a call, and these are set for each message.
 _MAIL, _RCPT = Stage.MAIL, Stage.RCPT
 
 
-class Phase(StrEnum):
-    """When policies are asked; the value is the name of a policy's method."""
-
-    CONNECT = "connect"
-    HELLO = "hello"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    MESSAGE = "message"
-
-
-#: A policy's method for one phase: called with the session, and with what the phase is about.
-Check = Callable[..., Later[None]]
-
-
-class Dialect(Protocol):
-    """What a session can ask about the verbs and extensions it is spoken to in: the registry's reading side."""
-
-    @property
-    def mail_parameters(self) -> Mapping[str, Parameter[Any]]:
-        """The parameters of MAIL by keyword."""
-        ...
-
-    @property
-    def rcpt_parameters(self) -> Mapping[str, Parameter[Any]]:
-        """The parameters of RCPT by keyword."""
-        ...
-
-    def offers(self, name: str, session: "Session") -> bool:
-        """Whether there is an extension *name*, and *session* may use it."""
-        ...
-
-    def keywords(self, session: "Session") -> Sequence[str]:
-        """The lines of the reply to EHLO behind the first."""
-        ...
-
-    def help(self, topic: str) -> str | None:
-        """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
-        ...
-
-
 def _nothing() -> None:
     """What logs nobody out."""
-
-
-def _ask(checks: Sequence[Check], subject: tuple[Any, ...], _: None = None) -> Later[None]:
-    """Call each of *checks* with *subject*, one when the one before it has answered."""
-    for count, check in enumerate(checks, 1):
-        answer = check(*subject)
-        if answer is not None:
-            return then(answer, partial(_ask, checks[count:], subject))
-    return None
 
 
 class Session:
@@ -131,6 +71,7 @@ class Session:
         "delivery",
         "dialect",
         "esmtp",
+        "fields",
         "helo",
         "hostname",
         "id",
@@ -143,7 +84,9 @@ class Session:
         "origin",
         "over",
         "peer",
+        "phase",
         "proxy",
+        "redirected",
         "replies",
         "seconds",
         "security",
@@ -163,7 +106,7 @@ class Session:
         dialect: Dialect,
         limits: Limits,
         replies: Catalogue,
-        checks: Mapping[Phase, Sequence[Check]],
+        checks: Checks,
         security: Security,
         clock: IReactorTime,
         lmtp: bool = False,
@@ -202,6 +145,11 @@ class Session:
         self.annotations: dict[str, Any] = {}
         #: The same for the transaction that is open, or comes next: gone when that has ended, and with RSET or EHLO.
         self.notes: dict[str, Any] = {}
+        #: The phase that policies were last asked for, and the header fields that they want in front of messages.
+        self.phase = Phase.CONNECT
+        self.fields: dict[Phase, list[bytes]] = {}
+        #: Who gets the mail of the recipient that RCPT asks for, if not that one.
+        self.redirected: tuple[Mailbox, ...] = ()
         self.tls: TLS | None = None
         #: The name given to HELO or EHLO; ``None`` before.
         self.helo: str | None = None
@@ -225,7 +173,38 @@ class Session:
         :raises Refusal: one of them refused.
         """
         checks = self.checks.get(phase)
-        return _ask(checks, (self, *subject)) if checks else None
+        if not checks:
+            return None
+        self.phase = phase
+        self.redirected = ()
+        if self.fields and phase in LASTING:
+            self.fields.pop(phase, None)  # a second EHLO is a second opinion
+        return ask(checks, (self, *subject))
+
+    def add_field(self, name: str, value: str) -> None:
+        """Write a header field in front of the message, above the Received field: for a policy, in any phase.
+
+        What is added at connect, hello or auth is for all messages that follow, until that phase comes again; else
+        it is for the message of the transaction.
+
+        :param value: may be folded: a line end with a blank behind it.
+        :raises ValueError: it is no field (`header_field`), or it comes too late: the message has gone on, as no
+            policy `reads_message`.
+        """
+        if self.phase is Phase.MESSAGE and not self.checks.reads_message:
+            raise ValueError(f"{name}: a policy that adds a field to a message that has come says reads_message = True")
+        self.fields.setdefault(self.phase, []).append(header_field(name, value))
+
+    def redirect(self, *mailboxes: Mailbox) -> None:
+        """Give the mail of the recipient that is asked for to *mailboxes* in its place: for a policy, in the phase
+        rcpt. The parameters of RCPT are theirs, too. Policies behind it still see what the client said; if one of
+        them redirects, too, it wins.
+
+        :raises ValueError: there are no mailboxes.
+        """
+        if not mailboxes:
+            raise ValueError("mail is to go somewhere: refuse it, or redirect it to a mailbox")
+        self.redirected = mailboxes
 
     def count_idle_command(self) -> None:
         """A command came that moves no mail.
@@ -290,6 +269,8 @@ class Session:
         self.dismiss(log_out)
         self.identity, self.mechanism, self.delivery = None, None, self.visitor
         self.helo, self.esmtp = None, False
+        if self.fields:
+            self.fields = {phase: fields for phase, fields in self.fields.items() if phase is Phase.CONNECT}
         self.rest()
 
     def become(self, peer: IAddress) -> None:
@@ -330,6 +311,21 @@ class Session:
         self.current.recipients.append(recipient)
         self.stage = _RCPT
 
+    def add_together(self, recipients: Sequence[Recipient]) -> None:
+        """RCPT was accepted, and *recipients* stand for the one that it asked for."""
+        self.current.add_together(recipients)
+        self.stage = _RCPT
+
+    @property
+    def message(self) -> Spool:
+        """The message that has come: for a policy that `reads_message`, in the phase message.
+
+        :raises LookupError: there is none.
+        """
+        if self.transaction is None or self.transaction.held is None:
+            raise LookupError("no message is held")
+        return self.transaction.held
+
     @property
     def current(self) -> Transaction:
         """The open transaction.
@@ -351,6 +347,8 @@ class Session:
         self.stage = self._resting
         if self.notes:
             self.notes = {}
+        if self.fields:
+            self.fields = {phase: fields for phase, fields in self.fields.items() if phase in LASTING}
 
     def reset(self) -> None:
         """Give up the transaction, if there is one; the delivery drops what it has of it."""

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from tests.checkers.kit import SHA1, need
 from twistsmtp.checkers import find
-from twistsmtp.checkers.find import CheckerMaker, number, split_arguments, yes_or_no
+from twistsmtp.checkers.find import CheckerMaker, split_arguments
 from twistsmtp.checkers.http import HTTPChecker
 from twistsmtp.checkers.oauth import OAuthChecker
 from twistsmtp.checkers.pam import PAMChecker
@@ -108,13 +108,6 @@ class MakerTests(SynchronousTestCase):
         self.assertEqual("named: timeout is a time", self.refusal("x:timeout=never"))
         self.assertEqual("named: [Errno 2] No such file or directory: 'x'", self.refusal("x:timeout=gone"))
         self.assertIn("named: ", self.refusal("x", maker("nosuch.module.thing")))
-
-    def test_values(self) -> None:
-        self.assertEqual((True, False), (yes_or_no("x", "yes"), yes_or_no("x", "no")))
-        self.assertEqual("x is yes or no, not 'Yes'", str(self.assertRaises(ValueError, yes_or_no, "x", "Yes")))
-        self.assertEqual((0.5, 3600), (number("x", "0.5"), number("x", "3600")))
-        for text in ("", "0", "-1", "nan", "inf", "3601", "five"):
-            self.assertIn(repr(text), str(self.assertRaises(ValueError, number, "x", text)))
 
 
 class OursTests(SynchronousTestCase):

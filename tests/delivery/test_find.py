@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from twistsmtp.delivery import find
 from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.discard import Discard
-from twistsmtp.delivery.find import DeliveryMaker, IDeliveryMaker, delivery_makers, make_delivery, yes_or_no
+from twistsmtp.delivery.find import DeliveryMaker, IDeliveryMaker, delivery_makers, make_delivery
 from twistsmtp.delivery.maildir import Maildir
 from twistsmtp.delivery.memory import Memory
 
@@ -179,12 +179,6 @@ class StringTests(FindTestCase):
             "named:/x:color=gone": "[Errno 2] No such file or directory: '/x'",
         }.items():
             self.assertEqual(self.refusal(text), f"named: {line}")
-
-    def test_yes_or_no(self) -> None:
-        self.assertEqual((yes_or_no("x", "yes"), yes_or_no("x", "no")), (True, False))
-        for text in ("", "Yes", "1", "true"):
-            with self.assertRaisesRegex(ValueError, f"x is yes or no, not '{text}'"):
-                yes_or_no("x", text)
 
 
 class MakerTests(FindTestCase):

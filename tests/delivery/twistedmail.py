@@ -15,6 +15,7 @@ from twistsmtp.delivery.api import DeliveryTransaction, Envelope, Recipient, Ref
 from twistsmtp.delivery.twistedmail_adapter import TwistedMailDelivery
 from twistsmtp.later import drive, is_later
 from twistsmtp.limits import Limits
+from twistsmtp.phases import Checks
 from twistsmtp.security import Security
 from twistsmtp.verb import Registry
 from twistsmtp.wire.grammar import Mailbox
@@ -158,7 +159,7 @@ class AdapterTestCase(SynchronousTestCase):
             dialect=Registry(()),
             limits=Limits(**limits),
             replies=Catalogue(),
-            checks={},
+            checks=Checks(),
             security=Security(),
             clock=Clock(),
         )

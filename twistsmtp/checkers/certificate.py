@@ -65,6 +65,11 @@ class CertificateChecker:
         """
         return Deferred.fromCoroutine(self._check(credentials))
 
+    def reload(self) -> None:
+        """See `Reloader`."""
+        if self._file is not None:
+            self._file.reload()
+
     async def _check(self, credentials: Any) -> bytes:
         name: str = credentials.username
         if self._file is not None:

@@ -24,18 +24,18 @@ The function is imported when somebody asks for it. It gets the argument and the
 what does not fit its signature is refused before it is called.
 """
 
-import inspect
 import re
 from dataclasses import dataclass
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.strcred import ICheckerFactory, InvalidAuthArgumentString
 from twisted.plugin import IPlugin
-from twisted.python.reflect import namedAny
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-__all__ = ["CheckerMaker", "number", "split_arguments", "yes_or_no"]
+from twistsmtp.makers import call
+
+__all__ = ["CheckerMaker", "split_arguments"]
 
 
 @implementer(IPlugin, ICheckerFactory)
@@ -68,15 +68,7 @@ class CheckerMaker:
 
     def _make(self, argstring: str) -> ICredentialsChecker:
         args, options = split_arguments(argstring)
-        function = namedAny(self.function)
-        signature = inspect.signature(function)
-        try:
-            signature.bind(*args, **options)
-        except TypeError as error:
-            unknown = [key for key in options if key not in signature.parameters]
-            problem = f"there is no option {unknown[0]!r}" if unknown else str(error)
-            raise ValueError(f"{problem} (the form is {self.authType}:{self.argStringFormat})") from None
-        checker: ICredentialsChecker = function(*args, **options)
+        checker: ICredentialsChecker = call(self.function, args, options, f"{self.authType}:{self.argStringFormat}")
         return checker
 
 
@@ -103,27 +95,3 @@ def split_arguments(text: str) -> tuple[list[str], dict[str, str]]:
         else:
             argument += character
     return [argument] if argument else [], options
-
-
-def yes_or_no(name: str, text: str) -> bool:
-    """The value of an option that is a switch.
-
-    :raises ValueError: *text* is neither ``yes`` nor ``no``.
-    """
-    if text not in {"yes", "no"}:
-        raise ValueError(f"{name} is yes or no, not {text!r}")
-    return text == "yes"
-
-
-def number(name: str, text: str) -> float:
-    """The value of an option that is a number of seconds.
-
-    :raises ValueError: *text* is no number over 0 and up to 3600.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise ValueError(f"{name} is a number of seconds over 0, at most 3600, not {text!r}")
-    return value

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twistsmtp.checkers.errors import Unavailable
-from twistsmtp.checkers.find import number, yes_or_no
 from twistsmtp.checkers.web import Web, basic, checked_url, place
+from twistsmtp.makers import number, yes_or_no
 from twistsmtp.sasl.prep import LIMIT
 
 __all__ = ["HTTPChecker"]

@@ -17,9 +17,9 @@ from zope.interface import implementer
 from twistsmtp.checkers.accounts import prepared_name
 from twistsmtp.checkers.claims import Claims, Rejected, Rules
 from twistsmtp.checkers.errors import Unavailable
-from twistsmtp.checkers.find import number, yes_or_no
 from twistsmtp.checkers.keyset import KeySet, SignedTokens
 from twistsmtp.checkers.web import Web, basic, checked_url, place
+from twistsmtp.makers import number, yes_or_no
 from twistsmtp.sasl.credentials import IBearerToken
 
 __all__ = ["Introspection", "OAuthChecker", "TokenSource"]

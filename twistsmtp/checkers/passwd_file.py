@@ -93,6 +93,10 @@ class PasswdFile:
         check = self._check_proof if IScramProof.providedBy(credentials) else self._check_password
         return Deferred.fromCoroutine(check(credentials))
 
+    def reload(self) -> None:
+        """See `Reloader`."""
+        self._file.reload()
+
     async def known_keys(self, username: str, digest: str) -> ScramKeys | None:
         """See `IScramStore`."""
         return (await self._accounts()).keys(username, digest)

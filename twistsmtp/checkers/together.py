@@ -19,6 +19,7 @@ from zope.interface.interface import InterfaceClass
 
 from twistsmtp.checkers.scram import DIGESTS, IScramStore
 from twistsmtp.later import awaited
+from twistsmtp.lifecycle import Reloader
 from twistsmtp.sasl.credentials import IScramChecker, ScramKeys
 
 __all__ = ["FirstOf", "by_interface"]
@@ -75,6 +76,12 @@ class FirstOf:
         :raises Exception: what the first that failed failed with, where none accepts.
         """
         return Deferred.fromCoroutine(self._ask(credentials))
+
+    def reload(self) -> None:
+        """See `Reloader`."""
+        for checker in self._checkers:
+            if isinstance(checker, Reloader):
+                checker.reload()
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
         failures: list[Exception] = []

@@ -7,7 +7,7 @@ one goes to its file in tmp chunk by chunk while it comes, and the client is hel
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, ParamSpec, TypeVar, cast, get_args
 
@@ -27,11 +27,12 @@ from twistsmtp.delivery.api import (
     ReversePath,
     Session,
 )
-from twistsmtp.delivery.find import yes_or_no
 from twistsmtp.delivery.mailbox_path import MailboxPath, is_file_name
 from twistsmtp.delivery.maildir_files import Draft, is_maildir, make_folder, make_maildir, remove_stale
+from twistsmtp.later import Later
+from twistsmtp.makers import yes_or_no
 from twistsmtp.trace import return_path
-from twistsmtp.wire.grammar import Mailbox
+from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
 from twistsmtp.wire.text import printable
 
 __all__ = ["CHUNK", "Layout", "Maildir"]
@@ -83,6 +84,9 @@ class Maildir(Delivery):
     :raises ValueError: the path or the layout is none, or the folder is missing and may not be made.
     """
 
+    #: A file keeps any octets.
+    honours = frozenset({"binarymime"})
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -116,6 +120,30 @@ class Maildir(Delivery):
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Mail from anybody is taken."""
         return _Transaction(self, session)
+
+    def verify(self, session: Session, text: str) -> Later[Sequence[str]]:
+        """The mailbox that *text* is, ``user@domain`` or the user alone, if it has a Maildir.
+
+        :returns: nothing, for "cannot say": *text* is no mailbox, every mailbox has a Maildir or is to have one, or
+            Maildirs are named by the user alone and the domain is not the one that the server is called by.
+        :raises Refusal: it has none (550 5.1.1).
+        """
+        address = text.removeprefix("<").removesuffix(">")
+        try:
+            mailbox = parse_mailbox(address if "@" in address else f"{address}@{session.hostname}")
+        except GrammarError:
+            return ()
+        known = "domain" in self._path.placeholders or mailbox.host == session.hostname.lower()
+        if self._takes_all or not known or not mailbox.is_ascii:
+            return ()
+        place = self._place(session, mailbox)
+
+        def answer(found: bool) -> Sequence[str]:
+            if not found:
+                raise Refusal(session.replies.mailbox_unknown)
+            return (f"<{mailbox}>",)
+
+        return self._in_thread(self._exists, place.maildir).addCallback(answer)
 
     def start(self) -> None:
         """Make what is missing, and see that there is what there must be: what would go wrong with every message is to

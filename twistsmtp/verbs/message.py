@@ -6,6 +6,7 @@ away, as a client that was told to send does not listen before it has.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from time import time
 from typing import TypeVar
 
@@ -14,9 +15,11 @@ from twisted.python.failure import Failure
 
 from twistsmtp.envelope import Envelope
 from twistsmtp.events import exception_caught, message_ended
-from twistsmtp.later import Later, drive, is_later, then
+from twistsmtp.later import Later, awaited, drive, is_later, then
 from twistsmtp.session import Phase, Session
+from twistsmtp.spool import Spool
 from twistsmtp.trace import received
+from twistsmtp.transaction import one_for_all
 from twistsmtp.verb import Outcome
 from twistsmtp.wire.hops import HopCount
 from twistsmtp.wire.reply import Refusal, Reply
@@ -68,8 +71,10 @@ class Message:
         self._transaction.opened = session.seconds()
         self._envelope = envelope
         self._hops = HopCount()
-        #: What goes in front of the first octets.
-        self._front = received(session, envelope, time()) if session.delivery.wants_received else b""
+        #: What goes in front of the first octets, behind the policies' fields; ``None`` when that is done.
+        self._front: bytes | None = received(session, envelope, time()) if session.delivery.wants_received else b""
+        if session.checks.reads_message:
+            self._transaction.held = Spool()
         #: Why the message will be refused; nothing more goes to the delivery then.
         self._refusal: Reply | None = None
         #: Set while the delivery works on what it was given; see `Intake`.
@@ -108,9 +113,12 @@ class Message:
         if self._hops.feed(octets) >= limits.hops:
             self.refuse(self._session.replies.mail_loop.fill(hops=limits.hops))
             return
-        if self._front:
-            octets, self._front = self._front + octets, b""
         try:
+            if transaction.held is not None:
+                transaction.held.write(octets)
+                return
+            if self._front is not None:
+                octets = self._take_front() + octets
             answer = transaction.delivery.write(octets)
             waiting = None if answer is None else drive(answer)
         except Exception as error:
@@ -150,9 +158,30 @@ class Message:
     def _commit(self, _: None) -> Later[Reply | Sequence[Reply] | None]:
         if self._session.over:  # and a policy took no notice
             raise CancelledError
-        if self._front:  # an empty message
-            return then(self._transaction.delivery.write(self._front), lambda _: self._transaction.delivery.commit())
-        return self._transaction.delivery.commit()
+        delivery = self._transaction.delivery
+        if self._transaction.held is not None:
+            return self._hand_over(self._transaction.held)
+        front = self._take_front()
+        return then(delivery.write(front), lambda _: delivery.commit()) if front else delivery.commit()
+
+    async def _hand_over(self, held: Spool) -> Reply | Sequence[Reply] | None:
+        """The delivery gets what policies have read, and what they want in front of it."""
+        delivery, front = self._transaction.delivery, self._take_front()
+        for octets in held.pieces():
+            await awaited(delivery.write(front + octets))
+            front = b""
+        if front:
+            await awaited(delivery.write(front))
+        self._transaction.let_go()
+        return await awaited(delivery.commit())
+
+    def _take_front(self) -> bytes:
+        """What stands in front of the message, once."""
+        front, self._front = self._front, None
+        if front is None:
+            return b""
+        fields = self._session.fields
+        return b"".join((*chain.from_iterable(fields.values()), front)) if fields else front
 
     def _committed(self, answer: Reply | Sequence[Reply] | None) -> Outcome:
         self._transaction.committed = True
@@ -165,8 +194,9 @@ class Message:
             return self._ended(answer)
         if len(answer) != len(self._envelope.recipients):
             raise ValueError(f"{len(answer)} replies for {len(self._envelope.recipients)} recipients")
-        ended = self._ended(_one_for_all(answer))
-        return tuple(answer) if self._session.lmtp else ended
+        answers = tuple(self._transaction.answers(answer))
+        ended = self._ended(one_for_all(answer))
+        return answers if self._session.lmtp else ended
 
     def _not_committed(self, failure: Failure) -> Outcome:
         self._failed(failure)
@@ -185,7 +215,7 @@ class Message:
     def _ended(self, reply: Reply | None) -> Outcome:
         reply = self._finish(reply or self._session.replies.local_error)
         # RFC 2033 section 4.2: LMTP has a reply for each recipient.
-        return (reply,) * len(self._envelope.recipients) if self._session.lmtp else reply
+        return (reply,) * self._transaction.accepted if self._session.lmtp else reply
 
     def give_up(self) -> Reply:
         """What is wrong with a message that has not ended; it and its transaction are no more."""
@@ -199,8 +229,3 @@ class Message:
         message_ended(self._session, self._transaction, "accepted" if accepted else printable(str(reply)))
         self._session.finish()
         return reply
-
-
-def _one_for_all(replies: Sequence[Reply]) -> Reply:
-    """SMTP has room for one reply: the first temporary one, else the first that refuses, else the first."""
-    return min(replies, key=lambda reply: (not reply.temporary, reply.positive))

@@ -1,10 +1,12 @@
 """RCPT (RFC 5321 section 4.1.1.3)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.envelope import Recipient
-from twistsmtp.later import Later, then
+from twistsmtp.later import Later, awaited, then
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
@@ -33,8 +35,11 @@ def _parse(session: Session, argument: str) -> Recipient:
 
 def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
     transaction = session.current
-    if len(transaction.recipients) >= session.limits.recipients:
+    redirected, session.redirected = session.redirected, ()
+    if transaction.accepted >= session.limits.recipients:
         raise Refusal(session.replies.too_many_recipients)
+    if redirected:
+        return _redirected(session, [replace(recipient, mailbox=mailbox) for mailbox in redirected])
 
     answer = transaction.delivery.rcpt(recipient)
     return _taken(session, recipient, None) if answer is None else then(answer, partial(_taken, session, recipient))
@@ -42,6 +47,15 @@ def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
 
 def _taken(session: Session, recipient: Recipient, _: None) -> Outcome:
     session.add(recipient)
+    return session.replies.recipient_ok
+
+
+async def _redirected(session: Session, recipients: Sequence[Recipient]) -> Outcome:
+    """Others have the mail in place of the recipient: all of them, or RCPT is refused."""
+    delivery = session.current.delivery
+    for recipient in recipients:
+        await awaited(delivery.rcpt(recipient))
+    session.add_together(recipients)
     return session.replies.recipient_ok
 
 
