@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import Answer, Script, ScriptedDelivery, ScriptedTransaction
 from tests.support import Server, logged
+from tests.tls.support import build
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.events import connection_ended, exception_caught, message_ended
 from twistsmtp.session import Session
-from twistsmtp.tls.facts import TLS
+from twistsmtp.tls.facts import TLS, Known, Peer
 from twistsmtp.wire.grammar import Mailbox, parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -133,7 +134,9 @@ class ConnectionEventTests(SynchronousTestCase):
             "tls": None,
             "cipher": None,
             "server_name": None,
+            "alpn": None,
             "peer": None,
+            "encryption": None,
             "accepted": 1,
             "refused": 1,
             "errors": 2,
@@ -153,13 +156,20 @@ class ConnectionEventTests(SynchronousTestCase):
     def test_what_is_known_of_its_tls(self) -> None:
         with logged(CONNECTION) as events:
             client = Server().connect()
-            client.session.encrypted(TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test"))
+            channel = Known(peer=Peer(build("ada (work)").certificate))
+            client.session.encrypted(TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test", "smtp", channel))
             client.hello().say("QUIT")
             client.vanish()
         [event] = events
-        names = ("tls", "cipher", "server_name", "peer")
-        self.assertEqual([event[name] for name in names], ["TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test", None])
-        self.assertIn(" helo=client.test tls=TLSv1.3/TLS_AES_256_GCM_SHA384 accepted=0 ", formatEvent(event))
+        names = ("tls", "cipher", "server_name", "alpn", "peer")
+        self.assertEqual(
+            [event[name] for name in names],
+            ["TLSv1.3", "TLS_AES_256_GCM_SHA384", "mx.test", "smtp", "CN=ada (work)"],
+        )
+        self.assertIn(
+            ' tls=TLSv1.3/TLS_AES_256_GCM_SHA384 sni=mx.test alpn=smtp peer="CN=ada (work)" accepted=0 ',
+            formatEvent(event),
+        )
         self.assertEqual(event["log_render"](event), formatEvent(event))
 
     def test_why_it_ended(self) -> None:

@@ -12,9 +12,10 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import Server
+from tests.tls.support import build
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.session import Session
-from twistsmtp.tls.facts import TLS
+from twistsmtp.tls.facts import TLS, Known, Peer
 from twistsmtp.trace import date_time, received, return_path
 from twistsmtp.wire.grammar import parse_mailbox
 
@@ -27,7 +28,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _STAMP = re.compile(
     r"Received: from (?P<helo>\S+) \((?P<tcp_info>\[[^\]\s]+\]|local)\)\r\n"
     r"\tby (?P<by>\S+) \(twistsmtp\) with (?P<protocol>[A-Z0-9]+) id (?P<id>\S+)\r\n"
-    r"\t(?:for <(?P<to>[^>\r\n]+)>)?(?:(?:\r\n\t)?(?P<tls>tls \S+ \(\S+\)|\(.+\)))?"
+    r"\t(?:for <(?P<to>[^>\r\n]+)>)?(?:(?:\r\n\t)?(?P<tls>(?:tls \S+ )?\((?:[^()\\\r\n]|\\[()\\])+\)))?"
     r"; (?P<date>\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
 )
 
@@ -110,6 +111,21 @@ class ReceivedTests(SynchronousTestCase):
             session.tls = TLS(version, cipher)
             for recipients in (["bob@mx.test"], ["bob@mx.test", "joe@mx.test"]):
                 self.assertEqual(stamp(session, envelope(*recipients))["tls"], expected)
+
+    def test_what_the_client_said_of_itself(self) -> None:
+        """SNI, ALPN and the verified certificate are in the comment, and nothing in them ends it."""
+        for name, alpn, subject, expected in (
+            ("mx.test", "", None, "TLSv1.3 sni=mx.test"),
+            (None, "smtp", "ada", "TLSv1.3 alpn=smtp peer=CN=ada"),
+            (") by evil (", "", "a)(b\\", r"TLSv1.3 sni=\) by evil \( peer=CN=a\)\(b" + "\\" * 4),
+            ("a" * 255, "b" * 255, None, f"TLSv1.3 sni={'a' * 200} alpn={'b' * 200}"),
+        ):
+            session = new_session()
+            peer = None if subject is None else Peer(build(subject).certificate)
+            session.tls = TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", name, alpn, Known(peer=peer))
+            for recipients in (["bob@mx.test"], ["bob@mx.test", "joe@mx.test"]):
+                clause = stamp(session, envelope(*recipients))["tls"]
+                self.assertEqual(clause, f"tls TLS_AES_256_GCM_SHA384 ({expected})")
 
     def test_the_greeting_is_shown_as_it_was_given(self) -> None:
         for name in ("client.test", "[192.0.2.1]", "[IPv6:2001:db8::1]", "localhost", "a" * 63):

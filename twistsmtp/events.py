@@ -12,6 +12,7 @@ from twisted.logger import LogEvent, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from twistsmtp.session import Session
+from twistsmtp.tls.facts import TLS
 from twistsmtp.transaction import Transaction
 from twistsmtp.wire.text import printable
 
@@ -56,7 +57,7 @@ _CONNECTION = _common(
     ),
 )
 
-_ENCRYPTED_FORMAT = _CONNECTION["log_format"].replace(" accepted=", " tls={tls}/{cipher} accepted=")
+_ENCRYPTED_FORMAT = _CONNECTION["log_format"].replace(" accepted=", " tls={encryption} accepted=")
 _ENCRYPTED = _common("twistsmtp.connection", _ENCRYPTED_FORMAT, _ENCRYPTED_FORMAT.format_map)
 
 #: Recipients that a line of text names; the event itself has all.
@@ -123,7 +124,9 @@ def connection_ended(
             "tls": tls.version if tls else None,
             "cipher": tls.cipher if tls else None,
             "server_name": tls.server_name if tls else None,
+            "alpn": tls.alpn or None if tls else None,
             "peer": peer.subject if peer else None,
+            "encryption": _encryption(tls) if tls else None,
             "accepted": counts.accepted,
             "refused": counts.refused,
             "errors": counts.errors,
@@ -134,6 +137,12 @@ def connection_ended(
             "duration": duration,
         }
     )
+
+
+def _encryption(tls: TLS) -> str:
+    """The facts of *tls*, for a line of text."""
+    said = (("sni", tls.server_name), ("alpn", tls.alpn), ("peer", tls.peer and f'"{tls.peer.subject}"'))
+    return f"{tls.version}/{tls.cipher}" + "".join(f" {name}={fact}" for name, fact in said if fact)
 
 
 def exception_caught(session: Session, failure: Failure, reply: str) -> None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from twistsmtp.envelope import Envelope, ReversePath
 from twistsmtp.session import Session
+from twistsmtp.tls.facts import TLS
 
 __all__ = ["date_time", "received", "return_path"]
 
@@ -39,20 +40,44 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     to = f"\tfor <{recipients[0].mailbox}>" if len(recipients) == 1 else "\t"
     protocol = _protocol(session, envelope.reverse_path)
     stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
-    tls = "" if session.tls is None else _tls(session.tls.version, session.tls.cipher, alone=to == "\t")
+    tls = "" if session.tls is None else _tls(session.tls, alone=to == "\t")
     return f"{stamp}{to}{tls}; {date_time(int(now))}\r\n".encode()
 
 
-@lru_cache(maxsize=64)
-def _tls(version: str, cipher: str, *, alone: bool) -> str:
+def _tls(tls: TLS, *, alone: bool) -> str:
     """The "tls" clause (RFC 8314 section 4.3): the cipher suite by IANA's name; by OpenSSL's, which the clause has no
-    room for, it is a comment."""
+    room for, it is in the comment. That has the version and what the client said about itself, too."""
+    suite = _suite(tls.cipher)
+    facts = tls.version if suite else f"{tls.version} {tls.cipher}"
+    peer = tls.peer
+    if tls.server_name or tls.alpn or peer is not None:
+        facts += _said(tls.server_name, tls.alpn, peer.subject if peer else "")
+    clause = f"tls {suite} ({facts})" if suite else f"({facts})"
+    return clause if alone else f"\r\n\t{clause}"
+
+
+@lru_cache(maxsize=64)
+def _suite(cipher: str) -> str:
+    """IANA's name of a suite that OpenSSL calls *cipher*, or ``""``."""
     known = _SUITE.fullmatch(cipher)
     suite = f"TLS_{known[1]}_WITH_{known[2]}".replace("-", "_").replace("AES", "AES_") if known else cipher
     if suite.endswith("POLY1305"):
         suite += "_SHA256"
-    clause = f"tls {suite} ({version})" if suite.startswith("TLS_") else f"({version} {cipher})"
-    return clause if alone else f"\r\n\t{clause}"
+    return suite if suite.startswith("TLS_") else ""
+
+
+def _said(server_name: str | None, alpn: str, subject: str) -> str:
+    facts = (("sni", server_name), ("alpn", alpn), ("peer", subject))
+    return "".join(f" {name}={_in_comment(fact)}" for name, fact in facts if fact)
+
+
+#: Characters of a fact in the comment, so that the line stays under 998 octets (RFC 5321 section 4.5.3.1.6).
+_FACT = 200
+
+
+def _in_comment(text: str) -> str:
+    """Printable *text* in a comment (RFC 5322 section 3.2.2): what would end it, or nest, is quoted."""
+    return re.sub(r"([()\\])", r"\\\1", text[:_FACT])
 
 
 #: The suites of TLS 1.2 that are worth something, as OpenSSL names them; those of 1.3 have IANA's names there, too.

@@ -39,7 +39,7 @@ _TRACE = re.compile(
     rb"(?:Return-Path: <(?P<reverse_path>[^\r\n]*)>\r\n)?"
     rb"Received: from (?P<helo>\S+) \(\[127\.0\.0\.1\]\)\r\n"
     rb"\tby mx\.test \(twistsmtp\) with (?P<protocol>\w+) id (?P<id>\S+)\r\n"
-    rb"\t(?:for <(?P<recipient>[^\r\n]*)>)?(?:(?:\r\n\t)?tls TLS_\w+ \(TLSv1\.[23]\))?; [^\r\n]+ \+0000\r\n"
+    rb"\t(?:for <(?P<recipient>[^\r\n]*)>)?(?:(?:\r\n\t)?tls TLS_\w+ \(TLSv1\.[23][^\r\n]*\))?; [^\r\n]+ \+0000\r\n"
 )
 
 
