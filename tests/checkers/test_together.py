@@ -16,7 +16,7 @@ from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.scram import IScramStore
 from twistsmtp.checkers.together import FirstOf, by_interface
 from twistsmtp.later import is_later
-from twistsmtp.sasl.credentials import IScramChecker, IScramProof, ScramKeys, decoy_keys
+from twistsmtp.sasl.credentials import IBearerToken, IScramChecker, IScramProof, ScramKeys, decoy_keys
 
 ADA = UsernamePassword(b"ada", b"secret")
 
@@ -224,15 +224,29 @@ class ByInterfaceTests(SynchronousTestCase):
         """Each interface is checked by one, which asks all that claim it, in their order."""
         first = Checker(None, IUsernamePassword, IScramProof)
         second = Checker(b"second", IUsernamePassword)
-        third = Checker(b"third", IUsernamePassword, IUsernameHashedPassword)
+        third = Checker(b"third", IUsernamePassword, IBearerToken)
         portal: Any = Portal(None, by_interface([first, second, third]))  # type: ignore[arg-type]  # nobody logs in
-        self.assertEqual(
-            {IUsernamePassword, IScramProof, IUsernameHashedPassword}, set(portal.listCredentialsInterfaces())
-        )
+        self.assertEqual({IUsernamePassword, IScramProof, IBearerToken}, set(portal.listCredentialsInterfaces()))
         self.assertEqual(b"second", self.successResultOf(portal.checkers[IUsernamePassword].requestAvatarId(ADA)))
         self.assertEqual(([ADA], [ADA], []), (first.asked, second.asked, third.asked))
-        hashed = portal.checkers[IUsernameHashedPassword]
-        self.assertEqual(b"third", self.successResultOf(hashed.requestAvatarId(ADA)))
+        tokens = portal.checkers[IBearerToken]
+        self.assertEqual(b"third", self.successResultOf(tokens.requestAvatarId(ADA)))
+
+    def test_cram_md5_is_for_all_users_or_none(self) -> None:
+        """Not where some have only hashes of their passwords, which their clients know nothing of."""
+        both, plain = Checker(None, IUsernamePassword, IUsernameHashedPassword), Checker()
+        responses = Checker(None, IUsernameHashedPassword)
+        for checkers, offered in (
+            ([both], True),
+            ([both, both], True),
+            ([plain, both], False),
+            ([both, plain], False),
+            # Somebody has parted what belongs together, and knows what for.
+            ([plain, responses], True),
+        ):
+            interfaces = [each for checker in by_interface(checkers) for each in checker.credentialInterfaces]
+            self.assertEqual(IUsernameHashedPassword in interfaces, offered)
+            self.assertEqual(interfaces.count(IUsernamePassword), 1)
 
     def test_no_two(self) -> None:
         """No two check the same, and each checks what it says."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernameHashedPassword
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -46,7 +47,7 @@ class Account:
 
 #: In a file, which keeps no password.
 ANN = Account("ann", "Correct horse 7!")
-#: In memory, and so good for CRAM-MD5 as well.
+#: In memory, and so good for CRAM-MD5 as well, which is not offered unless it is asked for: Ann could not use it.
 BOB = Account("bob", "secret")
 
 
@@ -92,13 +93,19 @@ class SubmissionTestCase(ClientTestCase):
         :param checkers: asked besides those of the settings.
         :param settings: as in a file, with ``_`` for ``-``.
         """
-        if "auth" not in settings:
+        two = "auth" not in settings
+        if two:
             settings["auth"] = [await self.accounts(), f"memory:{BOB.user}:{BOB.password}"]
         self.service = SMTPService(load(self.settings(**settings)))
         portal = self.service.factory.security.portal
         for each in checkers:
             assert portal is not None
             portal.registerChecker(each)
+        if two:
+            assert portal is not None
+            bob: Any = InMemoryUsernamePasswordDatabaseDontUse()
+            bob.addUser(BOB.user.encode(), BOB.password.encode())
+            portal.registerChecker(bob, IUsernameHashedPassword)
         self.service.startService()
         self.addCleanup(self.service.factory.shutdown, 0.1)
         self.addCleanup(self.service.stopService)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -30,12 +31,18 @@ _log = Logger(namespace="twistsmtp.checkers")
 def by_interface(checkers: Iterable[ICredentialsChecker]) -> list[ICredentialsChecker]:
     """Checkers of which no two check the same credentials: those given, and `FirstOf` those that would.
 
+    Where one of several checkers of passwords knows only what a password becomes, none is asked about the answers of
+    CRAM-MD5, for which the password itself is needed: clients would prefer that mechanism, and some users never get in.
+
     :param checkers: in the order in which they are to be asked.
     """
     claims: dict[InterfaceClass, list[ICredentialsChecker]] = {}
     for checker in checkers:
         for interface in checker.credentialInterfaces:
             claims.setdefault(interface, []).append(checker)
+    passwords, responses = claims.get(IUsernamePassword, []), claims.get(IUsernameHashedPassword, [])
+    if len(responses) < len(passwords) and all(each in passwords for each in responses):
+        claims.pop(IUsernameHashedPassword, None)
     groups: dict[tuple[ICredentialsChecker, ...], list[InterfaceClass]] = {}
     for interface, each in claims.items():
         groups.setdefault(tuple(each), []).append(interface)
