@@ -1,6 +1,7 @@
 """LMTP: RFC 2033 sections 4.2 and 4.3, and all the rest as over SMTP."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -14,6 +15,7 @@ from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, Scr
 from tests.support import Server, logged
 from twistsmtp.assembly import make_certificates
 from twistsmtp.config import Config, ConfigError
+from twistsmtp.factory import LMTPFactory
 from twistsmtp.limits import Limits
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.security import Security
@@ -267,13 +269,26 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(client.codes("LHLO client.test", "MAIL FROM:<>"), ["250", "530 5.7.0"])
 
     def test_own_replies(self) -> None:
-        # Those of the factory are only what is used if there are no others.
+        # Those of LMTP stay what they are where nobody has said otherwise.
         client = LMTPServer(replies=Catalogue(greeting=Reply(220, "", "hi"))).connect()
         self.assertEqual(client.read(), b"220 hi\r\n")
+        said = client.say("MAIL FROM:<>", "LHLO client.test", "MAIL FROM:<>", "RCPT TO:<>", "DATA")
+        self.assertEqual(said[0], "503 5.5.1 Say LHLO first")
+        self.assertEqual(said[-1], "503 5.5.1 No valid recipients")
+
+    def test_own_replies_of_a_kind_of_factory(self) -> None:
+        farewell, hello = Reply(221, "2.0.0", "Farewell"), Reply(503, "5.5.1", "Hello?")
+
+        class Polite(LMTPFactory):
+            default_replies = replace(LMTPFactory.default_replies, bye=farewell)
+
+        self.assertEqual(Polite().replies, Polite.default_replies)
+        replies = Polite(replies=Catalogue(hello_first=hello)).replies
+        self.assertEqual(replies, replace(Polite.default_replies, hello_first=hello))
 
 
 class ServiceTests(SynchronousTestCase):
-    """Section 5: "The LMTP protocol SHOULD NOT be used ... on port 25"; here it is not."""
+    """Section 5: "it MUST NOT be used on the TCP service port 25"; here it is not."""
 
     def service(self, *listen: str, **values: Any) -> SMTPService:
         config = Config(hostname="mx.test", listen=(), listen_lmtp=listen, delivery="discard:", **values)

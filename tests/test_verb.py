@@ -135,7 +135,7 @@ class TableTests(SynchronousTestCase):
             ["EHLO", "any", "hello", "idle", "core", "EHLO", "domain"],
             ["MAIL", "READY", "mail", "-", "core", "MAIL", "FROM:<reverse-path>", "[parameters]"],
             ["RCPT", "MAIL", "RCPT", "rcpt", "-", "core", "RCPT", "TO:<forward-path>", "[parameters]"],
-            ["DATA", "RCPT", "data", "-", "core", "DATA"],
+            ["DATA", "RCPT", "data", "-", "binarymime", "DATA"],
             ["QUIT", "any", "-", "ends", "core", "QUIT"],
             ["size", "RFC", "1870", "SIZE", "-"],
         ):

@@ -8,6 +8,7 @@ One value has all of it, and the connections of a factory share it::
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import exp2
 from typing import Any
 
@@ -19,7 +20,16 @@ from twistsmtp.sasl import load_mechanisms
 from twistsmtp.sasl.api import Mechanism
 from twistsmtp.tls.adapt import creator_of
 
-__all__ = ["Failures", "Security"]
+__all__ = ["Audience", "Failures", "Security"]
+
+
+class Audience(StrEnum):
+    """Who is told something."""
+
+    NOBODY = "nobody"
+    #: Clients that have proved who they are. SASL ANONYMOUS proves nothing.
+    USERS = "users"
+    EVERYBODY = "everybody"
 
 
 class Failures:
@@ -128,6 +138,8 @@ class Security:
     mechanisms: tuple[Mechanism, ...] = field(default_factory=load_mechanisms)
     #: Whether a user (the first, whose credentials are right) may act as another (the second): RFC 4422 section 3.4.1.
     may_act_as: Callable[[str, str], bool] = _nobody
+    #: Who is told by VRFY and EXPN which mailboxes there are. Others are answered as where the delivery knows of none.
+    verify: Audience = Audience.NOBODY
     #: What is remembered of clients that failed.
     failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 

@@ -18,6 +18,7 @@ from sphinx.util.typing import ExtensionMetadata
 from twistsmtp.delivery.find import delivery_makers
 from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
+from twistsmtp.policy.find import policy_makers
 from twistsmtp.settings import SETTINGS, Setting
 from twistsmtp.values import DURATION, FLAG, SIZE
 from twistsmtp.verb import Registry
@@ -100,6 +101,15 @@ class Deliveries(Written):
         yield from _table(("Form", "What it does with mail"), "40 60", rows)
 
 
+class Policies(Written):
+    """The policies that the command line knows by name."""
+
+    def lines(self) -> Iterator[str]:
+        """A row for each policy."""
+        rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in policy_makers()]
+        yield from _table(("Form", "What it does"), "40 60", rows)
+
+
 def _usage(setting: Setting) -> str:
     example = "" if setting.kind is FLAG else f"For example ``--{setting.name} {setting.example}``. "
     return f"{example}Default: {_escaped(setting.default)}."
@@ -148,4 +158,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("limits", LimitsTable)
     app.add_directive("replies", Replies)
     app.add_directive("deliveries", Deliveries)
+    app.add_directive("policies", Policies)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -266,6 +266,8 @@ class CommandTests(SMTPLibTestCase):
                 "pipelining": "",
                 "size": "33554432",
                 "8bitmime": "",
+                "chunking": "",
+                "binarymime": "",
                 "enhancedstatuscodes": "",
                 "smtputf8": "",
                 "dsn": "",

@@ -157,5 +157,5 @@ class DialogueTests(SynchronousTestCase):
         self.assertEqual([], self.memory.messages)
 
     def test_what_is_not_there_yet(self) -> None:
-        """What is not spoken here, or not by default, is unknown."""
-        self.assertEqual(["500"] * 2, self.codes("LHLO client", "BDAT 0 LAST"))
+        """What is not spoken here is unknown."""
+        self.assertEqual(["500"], self.codes("LHLO client"))

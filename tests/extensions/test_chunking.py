@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chunks import COMMANDS, TRANSACTION, bdat, chunking, codes, in_rcpt, only
-from tests.scripted import AT_ONCE, LATER, Script
+from tests.scripted import AT_ONCE, LATER, Answer, Script
 from tests.support import Client, Server, cuts, logged, split_replies
 from twistsmtp.limits import Limits
 from twistsmtp.session import Stage
@@ -180,6 +180,28 @@ class BetweenTests(SynchronousTestCase):
             self.assertEqual(codes(client.send(bdat(COMMANDS, True))), ["503 5.5.1"])
             self.assertEqual(codes(client.begin().send(bdat(b"new", True))), ["250 2.0.0"])
             self.assertEqual(client.server.delivery.bodies, [b"new"])
+
+    def test_what_gives_it_up_is_logged(self) -> None:
+        for command in ("RSET", "EHLO client.test", "HELO client.test", "QUIT"):
+            client = self.between()
+            with logged("twistsmtp.message") as events:
+                client.say(command)
+            self.assertEqual([event["result"] for event in events], ["aborted: given up by the client"], command)
+            [event] = events
+            self.assertEqual((event["size"], event["recipients"]), (6, ["b@mx.test"]))
+            self.assertEqual(event["id"], only(client).envelope.id)
+
+    def test_a_message_is_logged_once(self) -> None:
+        full = Script(write=Answer(result=NO))
+        for script, stream, result in (
+            (Script(), bdat(b"text\r\n", True), "accepted"),
+            (full, bdat(b"text\r\n", True), "452 4.3.1 Full"),
+            (full, bdat(b"text\r\n"), "452 4.3.1 Full"),
+        ):
+            client = in_rcpt(script)
+            with logged("twistsmtp.message") as events:
+                client.send(stream + b"RSET\r\nQUIT\r\n")
+            self.assertEqual([event["result"] for event in events], [result], stream)
 
     def test_quit(self) -> None:
         client = self.between()

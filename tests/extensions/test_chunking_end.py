@@ -129,6 +129,27 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual((said[0], said[-1]), ("250 2.0.0", "421 4.4.2"))
         self.assertEqual(only(client).aborts, 1)
 
+    def test_too_slow_over_many_chunks(self) -> None:
+        # The window of a chunk begins with it, so what is seen over all of them is what has come since the first.
+        client = self.client(b"")
+        with logged("twistsmtp.message") as events:
+            said = self.replies(client, 60, 2, bdat(b"x"))
+        self.assertEqual(said, ["250 2.0.0"] * 10 + ["421 4.4.2"])
+        self.assertEqual(client.server.clock.seconds(), 60)
+        self.assertEqual([event["result"][:13] for event in events], ["aborted: 421 "])
+        self.assertTrue(client.closed)
+
+    def test_fast_enough_over_many_chunks(self) -> None:
+        client = self.client(b"")
+        self.assertEqual(self.replies(client, 100, 2, bdat(b"x" * 30)), ["250 2.0.0"] * 50)
+
+    def test_time_in_which_the_delivery_opens_is_not_the_clients(self) -> None:
+        client = in_rcpt(Script(open=Answer(How.DEFERRED)), limits=self.LIMITS)
+        client.send(bdat(b"x"))
+        client.server.clock.pump([1] * 300)
+        client.server.delivery.script.release()
+        self.assertEqual(codes(client.read() + client.send(bdat(b"y", True))), ["250 2.0.0"] * 2)
+
     def test_chunks_of_nothing_do_not_keep_a_connection(self) -> None:
         client = in_rcpt(limits=Limits(idle_commands=10))
         replies = codes(client.send(b"BDAT 0\r\n" * 100))

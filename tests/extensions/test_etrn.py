@@ -7,11 +7,11 @@ from tests.authentication import portal
 from tests.support import Client, Server
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.delivery.memory import Memory
-from twistsmtp.extensions.etrn import CANNOT_QUEUE, NOT_ALLOWED, Pending, QueueRequest, QueueRunner, Target
+from twistsmtp.extensions.etrn import Pending, QueueRequest, QueueRunner, Target
 from twistsmtp.later import Later
 from twistsmtp.security import Security
 from twistsmtp.session import Session
-from twistsmtp.wire.reply import Refusal
+from twistsmtp.wire.reply import Catalogue, Refusal
 
 
 class Queue(Discard):
@@ -55,11 +55,12 @@ class EtrnTests(SynchronousTestCase):
             self.assertEqual(self.client(pending).say("ETRN node.test"), [reply])
 
     def test_what_is_refused(self) -> None:
-        request = QueueRequest(Target.NODE, "node.test")
+        # Section 5.
+        request, replies = QueueRequest(Target.NODE, "node.test"), Catalogue()
         for refusal, reply in (
-            (CANNOT_QUEUE.fill(node=request), "458 4.3.0 Unable to queue messages for node node.test"),
+            (replies.queue_unable.fill(node=request), "458 4.3.0 Unable to queue messages for node node.test"),
             (
-                NOT_ALLOWED.fill(node=request, reason="authenticate first"),
+                replies.queue_not_allowed.fill(node=request, reason="authenticate first"),
                 "459 4.7.1 Node node.test not allowed: authenticate first",
             ),
         ):

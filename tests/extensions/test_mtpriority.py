@@ -19,7 +19,10 @@ class PriorityTests(ParameterTestCase):
         self.assertEqual(extension().keyword, "MT-PRIORITY")
         offers = self.offers(self.client(extensions=[*load_extensions(["size"]), extension("MIXER")]))
         self.assertEqual(offers[-1], "MT-PRIORITY MIXER")
-        for each in ("", "two words", "a\r\nb", "ä", "-x", "x" * 65):
+        # Section 7: priority-profile = 1*20(ALPHA / DIGIT / "-" / "_" / ".")
+        for each in ("STANAG4406", "a", "-x", "_.-", "x" * 20):
+            self.assertEqual(extension(each).keyword, f"MT-PRIORITY {each}")
+        for each in ("", "two words", "a\r\nb", "ä", "a+b", "a\n", "x" * 21):
             self.assertRaises(ValueError, extension, each)
 
     def test_a_user_has_what_was_asked_for(self) -> None:
@@ -37,6 +40,7 @@ class PriorityTests(ParameterTestCase):
         self.assertEqual(self.mail("", self.user()).get(MT_PRIORITY), Priority(0, 0))
 
     def test_what_is_no_priority(self) -> None:
-        # priority-value = (["-"] NZDIGIT) / "0"
+        # Section 7: priority-value = (["-"] NZDIGIT) / "0"; section 4.1: 501, with 5.5.2.
         for each in ("", "=", "=10", "=-10", "=+1", "=00", "=01", "=-0", "=1.0", "=x", "=\u00b2", "=\u0661", "=--1"):
-            self.mail_refused("501 5.5.4", f"MT-PRIORITY{each}")
+            self.mail_refused("501 5.5.4" if each == "=" else "501 5.5.2", f"MT-PRIORITY{each}")
+        self.mail_refused("501 5.5.4", "MT-PRIORITY=1 MT-PRIORITY=1")

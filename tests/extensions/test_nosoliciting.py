@@ -18,8 +18,14 @@ class NoSolicitingTests(ParameterTestCase):
     def test_the_classes_that_are_refused(self) -> None:
         # Section 2.1.
         self.assertEqual(self.offers(self.choosy())[1:], ["NO-SOLICITING org.example:ADV,net.example:ADV:ADLT"])
-        # Section 2.4.
+        # Section 2.4: "5.7.1", and "the solicitation class keyword(s) that matched".
         self.mail_refused("550 5.7.1", "SOLICIT=org.example:ADV", client=self.choosy())
+        for said, told in (
+            ("com.example:X,org.example:adv", "org.example:ADV"),
+            ("net.example:ADV:ADLT,ORG.example:ADV,org.example:ADV", "org.example:ADV,net.example:ADV:ADLT"),
+        ):
+            [reply] = self.choosy().say(f"MAIL FROM:<> SOLICIT={said}")
+            self.assertEqual(reply, f"550 5.7.1 No soliciting: SOLICIT={told}")
         self.mail_refused("550 5.7.1", "SOLICIT=com.example:X,NET.example:adv:ADLT", client=self.choosy())
         for each in ("com.example:ADV", "org.example", "org.example:ADV:ADLT"):
             self.assertEqual(self.mail(f"SOLICIT={each}", self.choosy()).get(SOLICIT), (each,))

@@ -11,7 +11,7 @@ class PipeliningTests(SynchronousTestCase):
         self.assertEqual((extension().keyword, extension().rfc), ("PIPELINING", "RFC 2920"))
 
     def test_the_replies_of_a_batch_leave_in_one_write(self) -> None:
-        # Section 3.2: "SHOULD ... send all responses to a group in one TCP send".
+        # Section 3.2 (2): grouped responses "in an internal buffer so they can sent as a unit".
         client = Server().connect().hello()
         writes = len(client.wire.writes)
         replies = client.codes("MAIL FROM:<>", "RCPT TO:<b@mx.test>", "RCPT TO:<c@mx.test>", "DATA")
@@ -19,7 +19,7 @@ class PipeliningTests(SynchronousTestCase):
         self.assertEqual(len(client.wire.writes), writes + 1)
 
     def test_the_example_of_the_rfc(self) -> None:
-        # Section 3.2: the end of one message, and the whole of the next, in one group; then QUIT.
+        # Section 3.1: the end of one message, and the whole of the next, in one group; then QUIT.
         client = Server().connect().hello().begin()
         client.say("DATA")
         writes = len(client.wire.writes)
@@ -29,12 +29,13 @@ class PipeliningTests(SynchronousTestCase):
         self.assertEqual(client.codes("more", ".", "QUIT"), ["250 2.0.0", "221 2.0.0"])
 
     def test_an_error_loses_nothing_of_the_rest(self) -> None:
-        # Section 3.2: "MUST NOT flush or otherwise lose the contents of the TCP input buffer".
+        # Section 3.2 (9): "MUST NOT flush or otherwise lose the contents of the TCP input buffer".
         client = Server().connect().hello()
         replies = client.codes("MAIL FROM:<>", "RCPT TO:<>", "NONSENSE", "RCPT TO:<b@mx.test>", "DATA", ".")
         self.assertEqual(replies, ["250 2.1.0", "501 5.1.3", "500 5.5.1", "250 2.1.5", "354", "250 2.0.0"])
 
     def test_a_batch_whose_recipients_are_all_refused(self) -> None:
-        # Section 3.1: the client has to expect a 503 or 554 to its DATA, and nothing of a message was sent.
+        # Section 3.2 (3): "a positive response to the DATA command if and only if one or more valid RCPT TO addresses
+        # have been previously received".
         client = Server().connect().hello()
         self.assertEqual(client.codes("MAIL FROM:<>", "RCPT TO:<>", "DATA")[2], "554 5.5.1")

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from tests.extensions.parameters import ParameterTestCase
-from twistsmtp.extensions.rrvs import CANNOT_TELL, DOMAIN_CHANGED, OWNER_CHANGED, RRVS, ValidSince, extension
+from twistsmtp.extensions.rrvs import RRVS, ValidSince, extension
+from twistsmtp.wire.reply import Catalogue
 
 MOMENT = datetime(2014, 4, 3, 23, 1, tzinfo=UTC)
 
@@ -42,5 +43,7 @@ class RRVSTests(ParameterTestCase):
         self.mail_refused("555 5.5.4", "RRVS=2014-04-03T23:01:00Z")
 
     def test_the_refusals(self) -> None:
-        refusals = [str(each)[:10] for each in (OWNER_CHANGED, DOMAIN_CHANGED, CANNOT_TELL)]
+        # The codes that the RFC has registered.
+        replies = Catalogue()
+        refusals = [str(each)[:10] for each in (replies.owner_changed, replies.domain_changed, replies.owner_unknown)]
         self.assertEqual(refusals, ["550 5.7.17", "550 5.7.18", "550 5.7.19"])

@@ -22,8 +22,8 @@ class HelloTests(SynchronousTestCase):
 
     def test_ehlo_is_answered_by_what_is_offered(self) -> None:
         client = self.connect()
-        lines = ["250-mx.test", "250-PIPELINING", "250-SIZE 33554432", "250-8BITMIME", "250-ENHANCEDSTATUSCODES"]
-        lines += ["250-SMTPUTF8", "250 LIMITS RCPTMAX=1000 MAILMAX=100000"]
+        lines = ["250-mx.test", "250-PIPELINING", "250-SIZE 33554432", "250-8BITMIME", "250-CHUNKING"]
+        lines += ["250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250 LIMITS RCPTMAX=1000 MAILMAX=100000"]
         self.assertEqual(
             client.say("EHLO client.test"),
             ["\r\n".join(lines)],

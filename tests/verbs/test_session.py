@@ -1,12 +1,15 @@
 """RSET, NOOP, QUIT, HELP, VRFY and EXPN: RFC 5321 sections 4.1.1.5 to 4.1.1.10."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.authentication import Realm, authenticate, portal
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery
 from tests.support import Client, Server
 from twistsmtp.later import Later
+from twistsmtp.security import Audience, Security
 from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -25,8 +28,8 @@ class Directory(ScriptedDelivery):
         return self.script.play("expand", lambda: self.people)
 
 
-def connected(delivery: ScriptedDelivery | None = None) -> Client:
-    client = Server(delivery).connect()
+def connected(delivery: ScriptedDelivery | None = None, verify: Audience = Audience.EVERYBODY) -> Client:
+    client = Server(delivery, security=Security(verify=verify)).connect()
     client.read()
     return client
 
@@ -179,6 +182,62 @@ class ExpnTests(SynchronousTestCase):
     def test_it_is_offered_where_it_is_supported(self) -> None:
         # Section 3.5.2: "if EXPN is supported, it MUST be listed as a service extension in an EHLO response".
         self.assertIn("EXPN", connected(Directory()).say("EHLO client.test")[0].replace("-", " ").split())
+
+
+class AudienceTests(SynchronousTestCase):
+    """Section 7.3: a site may tell nobody, or only some, which mailboxes there are."""
+
+    NOTHING = (
+        "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery",
+        "502 5.5.1 EXPN is not implemented",
+    )
+    SOMETHING = ("250 2.1.5 Jim Smith <smith@mx.test>",) * 2
+
+    def client(self, **settings: Any) -> Client:
+        """One who can authenticate, and has a delivery that knows its people in either case."""
+        realm = Realm()
+        realm.delivery = Directory()
+        security = Security(portal=portal(realm=realm), plaintext_auth=True, **settings)
+        client = Server(Directory(), security=security).connect()
+        client.read()
+        return client
+
+    def asked(self, client: Client) -> tuple[str, ...]:
+        """The answers, if what EHLO offers goes with them."""
+        offers = client.say("EHLO client.test")[0].replace("-", " ").split()
+        answers = tuple(client.say("VRFY smith", "EXPN smith"))
+        self.assertEqual([verb in offers for verb in ("VRFY", "EXPN")], [answers == self.SOMETHING] * 2)
+        return answers
+
+    def test_nobody(self) -> None:
+        # "implementations SHOULD support VRFY and EXPN", but "MUST NOT appear to have verified" what they did not: 252.
+        client = self.client()
+        self.assertEqual(self.asked(client), self.NOTHING)
+        authenticate(client, "PLAIN")
+        self.assertEqual(self.asked(client), self.NOTHING)
+
+    def test_users(self) -> None:
+        client = self.client(verify=Audience.USERS)
+        self.assertEqual(self.asked(client), self.NOTHING)
+        self.assertEqual(authenticate(client, "PLAIN")[-1][:3], "235")
+        self.assertEqual(self.asked(client), self.SOMETHING)
+
+    def test_nobody_in_particular_is_no_user(self) -> None:
+        client = self.client(verify=Audience.USERS)
+        client.session.authenticated("anonymous", Directory(), lambda: None)  # as SASL ANONYMOUS has it
+        self.assertEqual(self.asked(client), self.NOTHING)
+
+    def test_everybody(self) -> None:
+        self.assertEqual(self.asked(self.client(verify=Audience.EVERYBODY)), self.SOMETHING)
+
+    def test_the_delivery_is_not_asked_in_vain(self) -> None:
+        delivery = Directory()
+        connected(delivery, Audience.USERS).say("VRFY smith", "EXPN smith")
+        self.assertEqual(delivery.script.calls, [])
+
+    def test_an_argument_is_needed_in_any_case(self) -> None:
+        client = connected(Directory(), Audience.NOBODY)
+        self.assertEqual(client.codes("VRFY", "EXPN"), ["501 5.5.4"] * 2)
 
 
 class NoArgumentTests(SynchronousTestCase):

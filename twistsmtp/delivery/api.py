@@ -116,7 +116,7 @@ class IDelivery(Interface):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """A delivery that answers VRFY."""
+    """A delivery that answers VRFY, to whom `Security.verify` says."""
 
     def verify(self, session: Session, text: str) -> Later[Sequence[str]]:
         """The mailboxes that *text* may mean, as in ``"Jim Smith <smith@example.com>"``; none of them for "cannot
@@ -126,7 +126,7 @@ class Verifier(Protocol):
 
 @runtime_checkable
 class Expander(Protocol):
-    """A delivery that answers EXPN."""
+    """A delivery that answers EXPN, to whom `Security.verify` says."""
 
     def expand(self, session: Session, text: str) -> Later[Sequence[str]]:
         """The members of the mailing list *text*, or raise `Refusal`."""

@@ -16,6 +16,8 @@ DEFAULT = (
     "pipelining",
     "size",
     "eightbitmime",
+    "chunking",
+    "binarymime",
     "enhancedstatuscodes",
     "smtputf8",
     "dsn",

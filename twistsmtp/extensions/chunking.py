@@ -6,9 +6,11 @@ and thrown away: nothing in it is ever taken for a command.
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
+from twistsmtp.events import message_ended
 from twistsmtp.later import Later, then
 from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
@@ -33,6 +35,33 @@ def _parse(session: Session, argument: str) -> _Chunk:
     if match is None:
         raise GrammarError("bdat-cmd", 501, "5.5.4", "Syntax: BDAT chunk-size [LAST]")
     return _Chunk(int(match[1]), match[2] is not None)
+
+
+class _Chunked(Message):
+    """A message whose octets come in chunks."""
+
+    __slots__ = ()
+
+    def aborted(self) -> None:
+        """The delivery drops what it has of the message. Where nobody else will say so, a command gave it up: RSET, a
+        greeting or QUIT between two chunks."""
+        if not (self.refused or self._session.over):
+            message_ended(self._session, self._transaction, "aborted: given up by the client")
+
+    def is_too_slow(self) -> bool:
+        """Whether what has come is too little for the time since the message was opened. The time that the delivery
+        took of that does not count.
+
+        The rate inside of a chunk is seen to where octets are taken in, in windows that begin with each chunk: so
+        there it would never show in many small ones.
+        """
+        transaction, limits = self._transaction, self._session.limits
+        taken = self._session.seconds() - (transaction.opened or 0.0) - transaction.spared
+        return taken >= limits.data_window and transaction.octets < limits.data_rate * taken
+
+    def opened_since(self, asked: float) -> None:
+        """The delivery has opened it, and was asked at *asked*: the client is not to blame for that time."""
+        self._transaction.spared += self._session.seconds() - asked
 
 
 class _Octets:
@@ -69,7 +98,7 @@ class _Refused(_Octets):
 class _Taken(_Octets):
     """A chunk that is part of *message*."""
 
-    def __init__(self, session: Session, message: Message, chunk: _Chunk) -> None:
+    def __init__(self, session: Session, message: _Chunked, chunk: _Chunk) -> None:
         super().__init__(chunk.size)
         self._session = session
         self._message = message
@@ -95,13 +124,21 @@ def _run(session: Session, chunk: _Chunk) -> Later[Outcome]:
         session.count_idle_command()
     message = session.current.chunked
     if message is not None:
+        if message.is_too_slow():
+            return Close(session.replies.data_too_slow)
         return _taken(session, chunk, message)
-    message = Message(session, session.current.envelope())
+    message = _Chunked(session, session.current.envelope())
     session.take_chunks(message)
-    return then(message.open(), lambda _: _taken(session, chunk, message))
+    asked = session.seconds()
+    return then(message.open(), partial(_opened, session, chunk, message, asked))
 
 
-def _taken(session: Session, chunk: _Chunk, message: Message) -> Later[Outcome]:
+def _opened(session: Session, chunk: _Chunk, message: _Chunked, asked: float, _: None) -> Later[Outcome]:
+    message.opened_since(asked)
+    return _taken(session, chunk, message)
+
+
+def _taken(session: Session, chunk: _Chunk, message: _Chunked) -> Later[Outcome]:
     intake = _Taken(session, message, chunk)
     return intake if chunk.size else intake.end()
 

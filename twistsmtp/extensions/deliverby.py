@@ -8,7 +8,7 @@ from twistsmtp.envelope import Parameter
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, honoured
 from twistsmtp.wire.grammar import GrammarError
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Refusal
 
 __all__ = ["BY", "DeliverBy", "Mode", "extension"]
 
@@ -56,12 +56,10 @@ def _parse(session: Session, value: str | None) -> DeliverBy:
 
 
 def _by(least: int) -> Parameter[DeliverBy | None]:
-    too_soon = Reply(555, "5.5.4", f"BY with R is at least {least} seconds here")
-
     def parse(session: Session, value: str | None) -> DeliverBy:
         by = _parse(session, value)
         if by.mode is Mode.RETURN and by.seconds < least:
-            raise Refusal(too_soon)
+            raise Refusal(session.replies.by_too_soon.fill(least=least))  # section 3: 55z
         return by
 
     return Parameter(keyword="BY", parse=parse, default=None, octets=17, usable=_usable)

@@ -15,19 +15,9 @@ from twistsmtp.verb import Extension, Outcome, Verb
 from twistsmtp.wire.grammar import GrammarError, parse_hello
 from twistsmtp.wire.reply import Refusal, Reply
 
-__all__ = ["CANNOT_QUEUE", "NOT_ALLOWED", "Pending", "QueueRequest", "QueueRunner", "Target", "extension"]
+__all__ = ["Pending", "QueueRequest", "QueueRunner", "Target", "extension"]
 
 SYNTAX = "ETRN node, ETRN @domain or ETRN #queue"
-
-# Section 5.
-STARTED = Reply(250, "2.0.0", "OK, queuing for node {node} started")
-NOTHING_WAITS = Reply(251, "2.0.0", "OK, no messages waiting for node {node}")
-SOME_WAIT = Reply(252, "2.0.0", "OK, pending messages for node {node} started")
-MANY_WAIT = Reply(253, "2.0.0", "OK, {count} pending messages for node {node} started")
-#: ``raise Refusal(CANNOT_QUEUE.fill(node=request))``.
-CANNOT_QUEUE = Reply(458, "4.3.0", "Unable to queue messages for node {node}")
-#: ``raise Refusal(NOT_ALLOWED.fill(node=request, reason="authenticate first"))``.
-NOT_ALLOWED = Reply(459, "4.7.1", "Node {node} not allowed: {reason}")
 
 
 class Target(StrEnum):
@@ -74,9 +64,11 @@ class QueueRunner(Protocol):
     def run_queue(self, session: Session, request: QueueRequest) -> Later[Pending]:
         """Begin to send the messages of *request*, and do not wait until they are sent.
 
-        Anybody can ask: a delivery that does not want that looks at *session*, and raises `Refusal` with `NOT_ALLOWED`.
+        Anybody can ask: a delivery that does not want that looks at *session*.
 
         :returns: what there is to send.
+        :raises Refusal: ``session.replies.queue_not_allowed.fill(node=request, reason="authenticate first")``, or
+            ``session.replies.queue_unable.fill(node=request)``.
         """
         ...
 
@@ -122,10 +114,10 @@ def _run(session: Session, request: QueueRequest) -> Later[Outcome]:
 
     def answer(pending: Pending) -> Reply:
         if pending.count is None:
-            return (SOME_WAIT if pending.some else STARTED).fill(node=request)
+            return (session.replies.queue_pending if pending.some else session.replies.queue_started).fill(node=request)
         if pending.count == 0:
-            return NOTHING_WAITS.fill(node=request)
-        return MANY_WAIT.fill(count=pending.count, node=request)
+            return session.replies.queue_empty.fill(node=request)
+        return session.replies.queue_counted.fill(count=pending.count, node=request)
 
     return then(delivery.run_queue(session, request), answer)
 

@@ -13,6 +13,7 @@ from twistsmtp.extensions.timestamps import LONGEST, format_timestamp, parse_tim
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, honoured
 from twistsmtp.wire.grammar import GrammarError
+from twistsmtp.wire.reply import Refusal
 
 __all__ = ["DAY", "HOLDFOR", "HOLDUNTIL", "Hold", "extension", "held"]
 
@@ -40,8 +41,8 @@ class Hold:
     request: str
 
 
-# future-release-interval = 1*9DIGIT
-_INTERVAL = re.compile("[0-9]{1,9}")
+# future-release-interval: an integer, 1 to 999999999, without zeros in front
+_INTERVAL = re.compile("[1-9][0-9]{0,8}")
 
 
 def _now() -> datetime:
@@ -49,16 +50,17 @@ def _now() -> datetime:
 
 
 def _parameters(longest: int) -> tuple[Parameter[Hold | None], Parameter[Hold | None]]:
-    """HOLDFOR and HOLDUNTIL, for messages that are held for *longest* seconds at most.
+    """HOLDFOR and HOLDUNTIL, for messages that are held for *longest* seconds at most."""
 
-    What asks for more is answered as an error of syntax.
-    """
+    def too_long(session: Session) -> Refusal:
+        return Refusal(session.replies.hold_too_long.fill(longest=longest))
 
     def parse_for(session: Session, value: str | None) -> Hold:
-        if not _INTERVAL.fullmatch(value or "") or int(value or "") > longest:
-            text = f"HOLDFOR is a number of seconds, at most {longest}"
-            raise GrammarError("future-release-interval", 501, "5.5.4", text)
-        return Hold(_now() + timedelta(seconds=int(value or "")), f"for;{value}")
+        if value is None or not _INTERVAL.fullmatch(value):
+            raise GrammarError("future-release-interval", 501, "5.5.4", "HOLDFOR is 1 to 999999999 seconds")
+        if int(value) > longest:
+            raise too_long(session)
+        return Hold(_now() + timedelta(seconds=int(value)), f"for;{value}")
 
     def parse_until(session: Session, value: str | None) -> Hold:
         try:
@@ -66,8 +68,7 @@ def _parameters(longest: int) -> tuple[Parameter[Hold | None], Parameter[Hold | 
         except ValueError:
             raise GrammarError("date-time", 501, "5.5.4", "HOLDUNTIL is a date-time of RFC 3339") from None
         if until > _now() + timedelta(seconds=longest):
-            text = f"HOLDUNTIL is at most {longest} seconds from now"
-            raise GrammarError("future-release-date-time", 501, "5.5.4", text)
+            raise too_long(session)
         return Hold(until, f"until;{value}")
 
     return (

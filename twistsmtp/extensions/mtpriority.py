@@ -16,12 +16,11 @@ __all__ = ["MT_PRIORITY", "Priority", "extension"]
 
 _usable = honoured("mtpriority")
 
-# priority-value = (["-"] NZDIGIT) / "0"
+# Section 7
+#   priority-value   = (["-"] NZDIGIT) / "0"
+#   priority-profile = 1*20(ALPHA / DIGIT / "-" / "_" / ".")
 _PRIORITY = re.compile(r"-?[1-9]|0")
-
-# A name of the registry of priority assignment policies is what EHLO can carry as a parameter (RFC 5321 section
-# 4.1.1.1), here without punctuation.
-_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
+_PROFILE = re.compile(r"[A-Za-z0-9\-_.]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,14 @@ class Priority:
 
 def _parse(session: Session, value: str | None) -> Priority:
     if not _PRIORITY.fullmatch(value or ""):
-        raise GrammarError("priority-value", 501, "5.5.4", "MT-PRIORITY is a number from -9 to 9")
+        # Section 4.1 has this enhanced code.
+        raise GrammarError("priority-value", 501, "5.5.2", "MT-PRIORITY is a number from -9 to 9")
     asked = int(value or "0")
     # Section 4.1: from a source that is not trusted the server takes a lower one.
     return Priority(asked, asked if session.identity is not None else min(asked, 0))
 
 
-#: ``reverse_path.get(MT_PRIORITY)``. Its value makes MAIL longer by 15 octets at most.
+#: ``reverse_path.get(MT_PRIORITY)``. Section 3 (6) adds 15 octets to MAIL.
 MT_PRIORITY = Parameter(
     keyword="MT-PRIORITY", parse=_parse, default=Priority(), octets=len(" MT-PRIORITY=-9"), usable=_usable
 )

@@ -1,18 +1,15 @@
 """NO-SOLICITING (RFC 3865): a client says what kind of solicitation a message is, a server which kinds it refuses."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from twistsmtp.envelope import Parameter
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, honoured
 from twistsmtp.wire.grammar import GrammarError
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Refusal
 
-__all__ = ["REFUSED", "SOLICIT", "extension"]
-
-#: Section 2.4.
-REFUSED = Reply(550, "5.7.1", "No soliciting: messages of this class are not taken here")
+__all__ = ["SOLICIT", "extension"]
 
 #: Characters of all keywords of a message with their commas (section 2.2).
 LIMIT = 1000
@@ -34,27 +31,31 @@ def _parse(session: Session, value: str | None) -> tuple[str, ...]:
     return tuple(value.split(","))
 
 
-def _solicit(refused: frozenset[str]) -> Parameter[tuple[str, ...]]:
-    """The parameter, for a server that takes no message of the classes *refused*, which are in lower case."""
+def _solicit(refused: Sequence[str]) -> Parameter[tuple[str, ...]]:
+    """The parameter, for a server that takes no message of the classes *refused*."""
 
     def parse(session: Session, value: str | None) -> tuple[str, ...]:
         classes = _parse(session, value)
-        if not refused.isdisjoint(map(str.lower, classes)):
-            raise Refusal(REFUSED)
+        said = frozenset(map(str.lower, classes))
+        matched = ",".join(each for each in refused if each.lower() in said)
+        if matched:
+            # Section 2.4 has the enhanced code, and wants the classes that matched to be told.
+            raise Refusal(session.replies.soliciting.fill(classes=matched))
         return classes
 
     return Parameter(keyword="SOLICIT", parse=parse, default=(), octets=len(" SOLICIT=") + LIMIT, usable=_usable)
 
 
 #: ``reverse_path.get(SOLICIT)``: the classes that the sender says the message is of, their case kept.
-SOLICIT: Parameter[tuple[str, ...]] = _solicit(frozenset())
+SOLICIT: Parameter[tuple[str, ...]] = _solicit(())
 
 
 def extension(refused: Iterable[str] = ()) -> Extension:
     """All that it adds.
 
     :param refused: the classes whose messages nobody here wants, as in ``"org.example:ADV"``: EHLO names them, and
-        MAIL is refused. What else single recipients do not want is for the delivery to refuse, by `REFUSED`.
+        MAIL is refused. What else single recipients do not want is for the delivery to refuse in
+        `DeliveryTransaction.rcpt`: ``Refusal(session.replies.soliciting.fill(classes="org.example:ADV"))``.
     :raises ValueError: one of *refused* is no class, or they are too many for EHLO.
     """
     classes = ",".join(refused)
@@ -65,5 +66,5 @@ def extension(refused: Iterable[str] = ()) -> Extension:
         rfc="RFC 3865",
         keyword=f"NO-SOLICITING {classes}".rstrip(),
         usable=_usable,
-        mail_parameters=(_solicit(frozenset(classes.lower().split(",")) - {""}),),
+        mail_parameters=(_solicit(classes.split(",") if classes else ()),),
     )

@@ -1,7 +1,9 @@
 """REQUIRETLS (RFC 8689): a message is to go on under TLS, to servers that promise the same, or not at all.
 
 The promise is for the delivery to keep, and holds of reports about the message as well: those bring back its header
-alone, whatever RET says (section 5). It is made only to a client that speaks TLS itself (section 2).
+alone, whatever RET says (section 5). It is made only to a client that speaks TLS itself (section 2). A message that
+MAIL does not tag may ask for the contrary by its header field ``TLS-Required: No``, which is for the delivery to read
+(section 4.1).
 """
 
 from twistsmtp.envelope import Parameter

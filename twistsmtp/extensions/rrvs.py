@@ -1,7 +1,8 @@
 """RRVS (RFC 7293): a message is for whoever has had a mailbox since some time, and not for a later owner.
 
-Whether the owner has changed is for the delivery to know. It refuses the recipient in `DeliveryTransaction.rcpt`:
-`OWNER_CHANGED`, `DOMAIN_CHANGED`, `CANNOT_TELL`.
+Whether the owner has changed is for the delivery to know. It refuses the recipient in `DeliveryTransaction.rcpt`, with
+the enhanced codes that the RFC has registered: ``Refusal(session.replies.owner_changed)`` (5.7.17),
+``session.replies.domain_changed`` (5.7.18), ``session.replies.owner_unknown`` (5.7.19).
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,8 @@ from twistsmtp.extensions.timestamps import LONGEST, parse_timestamp
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, honoured
 from twistsmtp.wire.grammar import GrammarError
-from twistsmtp.wire.reply import Reply
 
-__all__ = ["CANNOT_TELL", "DOMAIN_CHANGED", "OWNER_CHANGED", "RRVS", "ValidSince", "extension"]
-
-# The RFC registers their enhanced codes.
-OWNER_CHANGED = Reply(550, "5.7.17", "The mailbox has another owner since")
-DOMAIN_CHANGED = Reply(550, "5.7.18", "The domain has another owner since")
-CANNOT_TELL = Reply(550, "5.7.19", "Whose mailbox it was is not known here")
+__all__ = ["RRVS", "ValidSince", "extension"]
 
 _usable = honoured("rrvs")
 

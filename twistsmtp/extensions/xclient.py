@@ -25,14 +25,13 @@ from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
 from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
 from twistsmtp.wire.grammar import parse_hello
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Refusal
 
 __all__ = ["Claim", "claim_of", "xclient"]
 
 SYNTAX = "XCLIENT attribute=value ..."
 NAMES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
 
-_UNAUTHORIZED = Reply(550, "5.7.0", "XCLIENT is not for you")
 _KEY = "xclient"
 
 
@@ -66,7 +65,7 @@ def claim_of(session: Session) -> Claim | None:
 def _parse(trusted: Networks, session: Session, argument: str) -> dict[str, Any]:
     """The fields of a `Claim` that are said now."""
     if session.origin not in trusted:
-        raise Refusal(_UNAUTHORIZED)
+        raise Refusal(session.replies.not_trusted.fill(verb="XCLIENT"))
     said: dict[str, Any] = {}
     for name, value in parse_attributes(argument, "XCLIENT", NAMES):
         field, parse = _ATTRIBUTES[name]

@@ -17,7 +17,7 @@ from twistsmtp.clients import Networks
 from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Extension, Outcome, Verb
 from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Refusal
 
 __all__ = ["Forwarded", "Source", "forwarded_of", "xforward"]
 
@@ -26,7 +26,6 @@ NAMES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")
 #: Characters of a protocol's name.
 PROTOCOL_LIMIT = 64
 
-_UNAUTHORIZED = Reply(550, "5.7.0", "XFORWARD is not for you")
 _KEY = "xforward"
 # What clients have said to somebody who takes anything: control characters, blanks, what is not ASCII, and what means
 # something in a header field. Postfix has a question mark in its place, too.
@@ -69,7 +68,7 @@ def forwarded_of(session: Session) -> Forwarded | None:
 def _parse(trusted: Networks, session: Session, argument: str) -> dict[str, Any]:
     """The fields of a `Forwarded` that are said now."""
     if session.origin not in trusted:
-        raise Refusal(_UNAUTHORIZED)
+        raise Refusal(session.replies.not_trusted.fill(verb="XFORWARD"))
     said: dict[str, Any] = {}
     for name, value in parse_attributes(argument, "XFORWARD", NAMES):
         if value is Unstated.TEMPUNAVAIL:

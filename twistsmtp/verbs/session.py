@@ -6,6 +6,8 @@ from typing import Any
 
 from twistsmtp.delivery.api import Expander, Verifier
 from twistsmtp.later import Later, then
+from twistsmtp.policy.user import user_of
+from twistsmtp.security import Audience
 from twistsmtp.session import Session, Stage
 from twistsmtp.verb import ANY_STAGE, Close, Outcome, Verb
 from twistsmtp.verbs.arguments import any_text, needed, no_argument
@@ -32,6 +34,12 @@ def _help(session: Session, topic: str) -> Reply:
     return Reply(help.code, help.enhanced, text)
 
 
+def _may_ask(session: Session) -> bool:
+    """Whether the client may know which mailboxes there are. Most who ask want them for spam (RFC 5321 section 7.3)."""
+    audience = session.security.verify
+    return audience is Audience.EVERYBODY or (audience is Audience.USERS and user_of(session) is not None)
+
+
 @lru_cache(maxsize=64)
 def _is(delivery: type, capability: type) -> bool:
     """Whether deliveries of a class have a capability. To look costs a tenth of a connection, and every EHLO asks."""
@@ -56,7 +64,7 @@ def _string(verb: str) -> Callable[[Session, str], str]:
 
 
 def _vrfy(session: Session, text: str) -> Later[Outcome]:
-    if not isinstance(session.delivery, Verifier):
+    if not (_may_ask(session) and isinstance(session.delivery, Verifier)):
         return session.replies.cannot_verify
 
     def answer(found: Sequence[str]) -> Reply:
@@ -66,7 +74,7 @@ def _vrfy(session: Session, text: str) -> Later[Outcome]:
 
 
 def _expn(session: Session, text: str) -> Later[Outcome]:
-    if not isinstance(session.delivery, Expander):
+    if not (_may_ask(session) and isinstance(session.delivery, Expander)):
         raise Refusal(session.replies.not_implemented.fill(verb="EXPN"))
 
     def answer(members: Sequence[str]) -> Reply:
@@ -106,7 +114,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="VRFY",
         syntax="VRFY mailbox",
         help="Ask whether a mailbox exists.",
-        keyword=lambda session: "VRFY" if _is(type(session.delivery), Verifier) else None,
+        keyword=lambda session: "VRFY" if _may_ask(session) and _is(type(session.delivery), Verifier) else None,
         parse=_string("VRFY mailbox"),
         run=_vrfy,
         stages=ANY_STAGE & ~Stage.BARRED,
@@ -116,7 +124,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="EXPN",
         syntax="EXPN list",
         help="Ask who is on a mailing list.",
-        keyword=lambda session: "EXPN" if _is(type(session.delivery), Expander) else None,
+        keyword=lambda session: "EXPN" if _may_ask(session) and _is(type(session.delivery), Expander) else None,
         parse=_string("EXPN list"),
         run=_expn,
         stages=ANY_STAGE & ~Stage.BARRED,

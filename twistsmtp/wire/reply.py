@@ -195,6 +195,20 @@ class Catalogue:
     sender_login_needed: Reply = Reply(553, "5.7.1", "This sender address is for its owner: authenticate first")
     sender_not_owned: Reply = Reply(553, "5.7.1", "This sender address is not one of yours")
     mailbox_unknown: Reply = Reply(550, "5.1.1", "No such mailbox here")
+    mailbox_deferred: Reply = Reply(450, "4.2.1", "The mailbox takes no mail now; try again later")
+    sender_refused: Reply = Reply(550, "5.7.1", "Mail from this sender is not taken here")
+    sender_deferred: Reply = Reply(450, "4.7.1", "Mail from this sender is not taken now; try again later")
+    hello_refused: Reply = Reply(550, "5.7.1", "You said {name} in HELO or EHLO: {reason}")
+    owner_changed: Reply = Reply(550, "5.7.17", "The mailbox has another owner since")
+    domain_changed: Reply = Reply(550, "5.7.18", "The domain has another owner since")
+    owner_unknown: Reply = Reply(550, "5.7.19", "Whose mailbox it was is not known here")
+
+    # Refusals of a client (RFC 7372 section 3.3 for X.7.25)
+    dns_listed: Reply = Reply(554, "5.7.1", "{subject} is listed by {zone}: {reason}")
+    reverse_dns_missing: Reply = Reply(550, "5.7.25", "{client} has no name in the DNS")
+    reverse_dns_unconfirmed: Reply = Reply(550, "5.7.25", "No name of {client} in the DNS leads back to it")
+    reverse_dns_unknown: Reply = Reply(450, "4.7.25", "The name of {client} cannot be looked up now; try again later")
+    greylisted: Reply = Reply(450, "4.7.1", "Greylisted: try again in {seconds} seconds")
 
     # Refusals of a message
     message_too_big: Reply = Reply(552, "5.3.4", "Message exceeds the limit of {limit} octets")
@@ -204,6 +218,17 @@ class Catalogue:
     )
     mail_loop: Reply = Reply(554, "5.4.6", "Mail loop: the message has passed through {hops} servers")
     insufficient_storage: Reply = Reply(452, "4.3.1", "Insufficient system storage")
+    by_too_soon: Reply = Reply(555, "5.5.4", "BY with R is at least {least} seconds here")
+    hold_too_long: Reply = Reply(501, "5.5.4", "A message is held for {longest} seconds at most")
+    soliciting: Reply = Reply(550, "5.7.1", "No soliciting: SOLICIT={classes}")
+
+    # Queues (RFC 1985 section 5)
+    queue_started: Reply = Reply(250, "2.0.0", "OK, queuing for node {node} started")
+    queue_empty: Reply = Reply(251, "2.0.0", "OK, no messages waiting for node {node}")
+    queue_pending: Reply = Reply(252, "2.0.0", "OK, pending messages for node {node} started")
+    queue_counted: Reply = Reply(253, "2.0.0", "OK, {count} pending messages for node {node} started")
+    queue_unable: Reply = Reply(458, "4.3.0", "Unable to queue messages for node {node}")
+    queue_not_allowed: Reply = Reply(459, "4.7.1", "Node {node} not allowed: {reason}")
 
     # Limits
     too_many_recipients: Reply = Reply(452, "4.5.3", "Too many recipients in one transaction")
@@ -217,8 +242,11 @@ class Catalogue:
     idle_timeout: Reply = Reply(421, "4.4.2", "Idle for too long")
     data_timeout: Reply = Reply(421, "4.4.2", "The message took too long")
     data_too_slow: Reply = Reply(421, "4.4.2", "The message came too slowly")
+    too_much_mail: Reply = Reply(451, "4.7.1", "Too much mail from {whom} lately; try again later")
+    connects_too_often: Reply = Reply(421, "4.7.0", "Too many connections from your address lately; try again later")
     not_smtp: Reply = Reply(421, "4.7.0", "This is an SMTP server")
     talked_early: Reply = Reply(554, "5.5.1", "You talked before the greeting")
+    not_trusted: Reply = Reply(550, "5.7.0", "{verb} is not for you")
 
     # Ours
     local_error: Reply = Reply(451, "4.3.0", "Requested action aborted: local error in processing")
