@@ -1,4 +1,4 @@
-"""The contract of a policy: one method for each phase of a session, each free to refuse.
+r"""The contract of a policy: one method for each phase of a session, each free to refuse.
 
 Policies run in the order in which they are listed, before the verb does its work: a method that returns lets the
 command pass on to the next one. A method may answer at once, with a Deferred, or be ``async def``. It may

@@ -1,0 +1,276 @@
+"""Mail for a function."""
+
+from threading import Event, get_ident
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.lmtp import LMTPServer
+from tests.support import Server
+from twistsmtp.delivery.api import Delivery
+from twistsmtp.delivery.callback import Callback, Mail, MailStream, StreamCallback
+from twistsmtp.envelope import Recipient, ReversePath
+from twistsmtp.later import Later
+from twistsmtp.session import Session
+from twistsmtp.spool import IN_MEMORY
+from twistsmtp.wire.reply import Refusal, Reply
+
+BODY = b"Subject: one\r\n\r\ntext\r\n"
+NO = Reply(554, "5.6.0", "No")
+GREAT = b"x" * 98 + b"\r\n"
+GREAT *= 2 * IN_MEMORY // len(GREAT)
+
+
+class AskingTests(SynchronousTestCase):
+    """Both kinds ask about senders and recipients."""
+
+    def kinds(self, **more: Any) -> list[Delivery]:
+        async def take(mail: MailStream) -> None:
+            async for _ in mail:
+                pass
+
+        return [Callback(lambda mail: None, **more), StreamCallback(take, **more)]
+
+    def test_everybody(self) -> None:
+        for delivery in self.kinds():
+            self.assertEqual(Server(delivery).connect().hello().message(BODY)[-1][:3], "250")
+
+    def test_refusals(self) -> None:
+        async def on_mail(session: Session, reverse_path: ReversePath) -> None:
+            if str(reverse_path) == "spam@client.test":
+                raise Refusal(NO)
+
+        def on_rcpt(session: Session, recipient: Recipient) -> Later[None]:
+            if recipient.mailbox.local == session.helo:
+                raise Refusal(NO)
+            return succeed(None)
+
+        for delivery in self.kinds(on_mail=on_mail, on_rcpt=on_rcpt):
+            client = Server(delivery).connect().hello()
+            said = client.codes(
+                "MAIL FROM:<spam@client.test>",
+                "MAIL FROM:<a@client.test>",
+                "RCPT TO:<client.test@mx.test>",
+                "RCPT TO:<b@mx.test>",
+            )
+            self.assertEqual(said, ["554 5.6.0", "250 2.1.0", "554 5.6.0", "250 2.1.5"])
+
+    def test_what_they_honour(self) -> None:
+        for delivery in self.kinds(honours=["dsn"]):
+            client = Server(delivery).connect()
+            client.read()
+            self.assertIn("DSN", client.say("EHLO client.test")[0])
+
+
+class CallbackTests(SynchronousTestCase):
+    def test_a_mail(self) -> None:
+        seen: list[Any] = []
+
+        def take(mail: Mail) -> None:
+            octets = mail.octets
+            seen.extend((mail.session.helo, str(mail.envelope.reverse_path), mail.email["Subject"], octets))
+            self.assertEqual((mail.open().read(), mail.size), (octets, len(octets)))
+
+        Server(Callback(take)).connect().hello().message(BODY)
+        helo, sender, subject, octets = seen
+        self.assertEqual((helo, sender, subject), ("client.test", "a@client.test", "one"))
+        self.assertTrue(octets.startswith(b"Received: from client.test "))
+        self.assertTrue(octets.endswith(b"+0000\r\n" + BODY))
+
+    def test_answers(self) -> None:
+        def refuse(mail: Mail) -> None:
+            raise Refusal(NO)
+
+        async def a_reply(mail: Mail) -> Reply:
+            return Reply(250, "2.6.0", "Thank you")
+
+        for function, expected in ((refuse, "554 5.6.0"), (a_reply, "250 2.6.0"), (lambda mail: None, "250 2.0.0")):
+            said = Server(Callback(function)).connect().hello().message(BODY)[-1]
+            self.assertEqual(said[:9], expected)
+
+    def test_a_reply_for_each(self) -> None:
+        """As LMTP has it (RFC 2033 section 4.2)."""
+        server = LMTPServer(
+            Callback(lambda mail: [Reply(250, "2.0.0", str(each)) for each in mail.envelope.recipients])
+        )
+        client = server.connect().hello().begin("a@mx.test", "b@mx.test")
+        client.say("DATA")
+        self.assertEqual(client.send(b".\r\n"), b"250 2.0.0 a@mx.test\r\n250 2.0.0 b@mx.test\r\n")
+
+    def test_a_great_message(self) -> None:
+        sizes: list[int] = []
+        Server(Callback(lambda mail: sizes.append(len(mail.octets)))).connect().hello().message(GREAT)
+        self.assertGreater(sizes[0], len(GREAT))
+
+    def test_a_failure(self) -> None:
+        def fail(mail: Mail) -> None:
+            raise RuntimeError("a secret")
+
+        self.assertEqual(Server(Callback(fail)).connect().hello().message(BODY)[-1][:9], "451 4.3.0")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_nothing_is_read_when_it_has_answered(self) -> None:
+        kept: list[Mail] = []
+        client = Server(Callback(kept.append)).connect().hello()
+        client.message(BODY)
+        with self.assertRaises(ValueError):
+            kept[0].open()
+
+    def test_given_up(self) -> None:
+        called: list[Mail] = []
+        client = Server(Callback(called.append)).connect().hello()
+        client.begin().say("DATA")
+        client.send(BODY)
+        client.vanish()
+        self.assertEqual(called, [])
+
+
+class ThreadTests(TestCase):
+    async def test_in_a_thread(self) -> None:
+        threads: list[int] = []
+
+        def store(mail: Mail) -> Reply:
+            threads.append(get_ident())
+            return Reply(250, "2.0.0", mail.email["Subject"])
+
+        delivery = Callback(store, in_thread=True)
+        session: Any = Server(delivery).connect().hello().session
+        transaction: Any = delivery.begin(session, ReversePath(mailbox=None))
+        transaction.open(None)
+        transaction.write(BODY)
+        reply = await transaction.commit()
+        self.assertEqual(str(reply), "250 2.0.0 one")
+        self.assertNotEqual(threads, [get_ident()])
+
+    async def test_a_client_that_goes_does_not_close_it(self) -> None:
+        """The thread reads what it was called for."""
+        go, done = Event(), Event()
+        read: list[bytes] = []
+
+        def store(mail: Mail) -> None:
+            go.wait(10)
+            read.append(mail.octets)
+            done.set()
+
+        delivery = Callback(store, in_thread=True)
+        transaction: Any = delivery.begin(None, ReversePath(mailbox=None))  # type: ignore[arg-type]  # nobody asks it
+        transaction.open(None)
+        transaction.write(BODY)
+        pending = Deferred.fromCoroutine(transaction.commit()).addErrback(lambda _: None)
+        pending.cancel()
+        transaction.abort()
+        go.set()
+        await deferToThread(done.wait, 10)
+        self.assertEqual(read, [BODY])
+
+
+class StreamTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.got: list[bytes] = []
+        self.done: list[str] = []
+
+    async def take(self, mail: MailStream) -> Reply:
+        try:
+            async for octets in mail:
+                self.got.append(octets)
+        except BaseException as error:
+            self.done.append(type(error).__name__)
+            raise
+        self.done.append("end")
+        return Reply(250, "2.0.0", f"{len(b''.join(self.got))} octets for {mail.envelope.recipients[0]}")
+
+    @given(st.lists(st.integers(1, 200), max_size=6))
+    def test_all_of_it(self, cuts: list[int]) -> None:
+        """However it comes."""
+        self.setUp()
+        client = Server(StreamCallback(self.take)).connect().hello()
+        client.begin().say("DATA")
+        rest = GREAT[:1000] + b".\r\n"
+        said = b""
+        for cut in [*cuts, len(rest)]:
+            piece, rest = rest[:cut], rest[cut:]
+            said += client.send(piece)
+        whole = b"".join(self.got)
+        self.assertTrue(whole.endswith(b"+0000\r\n" + GREAT[:1000]))
+        self.assertEqual(said.decode(), f"250 2.0.0 {len(whole)} octets for b@mx.test\r\n")
+
+    def test_an_empty_message(self) -> None:
+        client = Server(StreamCallback(self.take)).connect().hello()
+        self.assertEqual(client.message(b"")[-1][:3], "250")
+        self.assertEqual(self.done, ["end"])
+
+    def test_the_client_waits_for_the_function(self) -> None:
+        """What nobody has asked for holds the client up."""
+        slow: Deferred[None] = Deferred()
+
+        async def take(mail: MailStream) -> None:
+            await slow
+            await self.take(mail)
+
+        client = Server(StreamCallback(take)).connect().hello()
+        client.begin().say("DATA")
+        client.send(GREAT)
+        client.send(GREAT)
+        self.assertEqual((client.wire.producerState, self.got), ("paused", []))
+        client.send(b".\r\n")
+        slow.callback(None)
+        self.assertEqual(client.read()[:3], b"250")
+        self.assertTrue(b"".join(self.got).endswith(b" +0000\r\n" + GREAT + GREAT))
+
+    def test_refused_in_the_middle(self) -> None:
+        """The rest is thrown away; the client is told at the end."""
+
+        async def refuse(mail: MailStream) -> None:
+            async for _ in mail:
+                raise Refusal(NO)
+
+        client = Server(StreamCallback(refuse)).connect().hello()
+        client.begin().say("DATA")
+        self.assertEqual(client.send(b"one\r\n") + client.send(b"two\r\n"), b"")
+        self.assertEqual(client.send(b".\r\n"), b"554 5.6.0 No\r\n")
+        self.assertEqual(client.message(BODY)[-1], "554 5.6.0 No")
+
+    def test_answered_early(self) -> None:
+        """Who has heard enough, has the message: the rest is for nobody."""
+
+        async def first(mail: MailStream) -> None:
+            self.got.append(await anext(mail))
+
+        client = Server(StreamCallback(first)).connect().hello()
+        client.begin().say("DATA")
+        client.send(b"one\r\ntwo")
+        client.send(b"three\r\n")
+        self.assertEqual(client.send(b".\r\n")[:3], b"250")
+        self.assertTrue(self.got[0].endswith(b"one\r\ntwo"))
+
+    def test_the_client_goes(self) -> None:
+        for turn in ("waiting for octets", "waiting for something else"):
+            self.setUp()
+            slow: Deferred[None] = Deferred()
+
+            async def take(mail: MailStream, turn: str = turn, slow: Deferred[None] = slow) -> None:
+                if turn == "waiting for something else":
+                    try:
+                        await slow
+                    except BaseException as error:
+                        self.done.append(type(error).__name__)
+                        raise
+                await self.take(mail)
+
+            client = Server(StreamCallback(take)).connect().hello()
+            client.begin().say("DATA")
+            client.send(b"one\r\n")
+            client.vanish()
+            self.assertEqual(self.done, ["CancelledError"], turn)
+            self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_failure(self) -> None:
+        async def fail(mail: MailStream) -> None:
+            raise RuntimeError("a secret")
+
+        self.assertEqual(Server(StreamCallback(fail)).connect().hello().message(BODY)[-1][:9], "451 4.3.0")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
