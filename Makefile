@@ -79,8 +79,9 @@ format: $(VENV)/installed-dev ## mend what ruff can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-types: $(VENV)/installed-dev ## mypy --strict
+types: $(VENV)/installed-dev ## mypy --strict, on all of it and as a user's application sees it
 	@$(BIN)/mypy
+	@$(BIN)/mypy --strict --config-file= --follow-imports=silent --cache-dir=.mypy_cache/user tests/typing_app/application.py
 
 layers: $(VENV)/installed-dev ## a module imports only from the floors below its own
 	@$(BIN)/lint-imports --no-logo
