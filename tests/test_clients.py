@@ -11,6 +11,8 @@ class ClientTests(SynchronousTestCase):
         for address, client, network in (
             (IPv4Address("TCP", "192.0.2.1", 1), "192.0.2.1", "192.0.2.1"),
             (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1", "192.0.2.1"),
+            (IPv6Address("TCP", "::ffff:c000:201", 1), "192.0.2.1", "192.0.2.1"),
+            (IPv6Address("TCP", "::ffff:0:0:1", 1), "::ffff:0:0:1", "::/64"),
             (IPv6Address("TCP", "2001:db8:1:2:3::4", 1), "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
             (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::1%eth0", "fe80::/64"),
             (UNIXAddress("/run/x"), "local", ""),

@@ -18,21 +18,25 @@ from zope.interface import implementer
 
 from twistsmtp.checkers.together import by_interface
 from twistsmtp.clients import Networks
-from twistsmtp.config import Config, ConfigError
+from twistsmtp.config import DEFAULT_DELIVERY, Config, ConfigError
 from twistsmtp.delivery.api import Delivery, IDelivery
 from twistsmtp.delivery.find import make_delivery
+from twistsmtp.delivery.route import EVERYBODY, Route
+from twistsmtp.delivery.tee import Tee
 from twistsmtp.extensions import load_extensions
 from twistsmtp.extensions.xclient import xclient
 from twistsmtp.extensions.xforward import xforward
 from twistsmtp.factory import LMTPFactory, SMTPFactory
 from twistsmtp.policy.api import Policy
+from twistsmtp.policy.find import make_policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
 from twistsmtp.proxied import ProxiedEndpoint
 from twistsmtp.sasl import DEFAULT, MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
 from twistsmtp.sasl.credentials import IClientCertificate
-from twistsmtp.security import Security
+from twistsmtp.security import Audience, Security
+from twistsmtp.sockets import socket_endpoint
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
 from twistsmtp.tls.transport import TLSFactory
@@ -52,8 +56,7 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
 
     :raises ConfigError: one of its settings cannot be made of its text, or would do nothing.
     """
-    with naming(f"delivery {config.delivery!r}"):
-        delivery = make_delivery(config.delivery)
+    delivery = _delivery(config)
     with naming("extension"):
         extensions = [*load_extensions(config.extensions), *_for_trusted(config)]
     checkers, mechanisms = _checkers(config), _mechanisms(config)
@@ -68,12 +71,32 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
             require_auth=config.require_auth,
             plaintext_auth=config.plaintext_auth,
             mechanisms=mechanisms,
+            verify=config.verify,
         ),
         "limits": config.limits,
         "extensions": extensions,
         "reactor": reactor,
     }
     return SMTPFactory(delivery, strict_greeting=config.strict_greeting, **shared), LMTPFactory(delivery, **shared)
+
+
+def _delivery(config: Config) -> Delivery:
+    """Where mail goes. A delivery that stands there more than once is one."""
+    made: dict[str, Delivery] = {}
+
+    def make(setting: str, texts: Sequence[str]) -> Delivery:
+        for text in texts:
+            if text not in made:
+                with naming(f"{setting} {text!r}"):
+                    made[text] = make_delivery(text)
+        deliveries = [made[text] for text in texts]
+        return deliveries[0] if len(deliveries) == 1 else Tee(deliveries)
+
+    routes = {pattern: make(f"route {pattern}", texts) for pattern, texts in config.routes}
+    if not routes:
+        return make("delivery", config.deliveries)
+    with naming("route"):
+        return Route(routes, None if EVERYBODY in routes else make("delivery", config.deliveries))
 
 
 def _for_trusted(config: Config) -> list[Extension]:
@@ -87,6 +110,9 @@ def _policies(config: Config, reactor: Any) -> list[Policy]:
     if config.sender_login:
         with naming("sender-login"):
             policies.append(SenderLogins(config.sender_login, seconds=reactor.seconds))
+    for text in config.policies:
+        with naming(f"policy {text!r}"):
+            policies.append(make_policy(text))
     return policies
 
 
@@ -151,10 +177,11 @@ def make_endpoint(
         encrypts = plain.startswith(_TLS)
         if encrypts and certificates is None:
             raise ValueError("tls: needs tls-cert")
-        endpoint = serverFromString(reactor, f"tcp:{plain.removeprefix(_TLS)}" if encrypts else plain)
+        plain = f"tcp:{plain.removeprefix(_TLS)}" if encrypts else plain
+        endpoint = socket_endpoint(plain, reactor) or serverFromString(reactor, plain)
         if text.startswith(_PROXY):
             if plain.partition(":")[0] in ("ssl", "haproxy", "proxy"):
-                raise ValueError("proxy: stands in front of tcp, tls, unix and systemd")
+                raise ValueError("proxy: stands in front of tcp, tls, unix, systemd and fd")
             if not proxies:
                 raise ValueError("proxy: needs proxy-trusted")
             endpoint = ProxiedEndpoint(endpoint, Networks(proxies))
@@ -210,7 +237,7 @@ def _mechanisms(config: Config) -> tuple[Mechanism, ...]:
 
 #: Endpoints that have no TLS of their own; those that do not ask clients for certificates of their own; and what may
 #: stand in front of another.
-_PLAIN = frozenset({"tcp", "tcp6", "unix", "systemd", "stdio"})
+_PLAIN = frozenset({"tcp", "tcp6", "unix", "systemd", "fd", "stdio"})
 _UNASKING = _PLAIN | {"ssl", "tls"}
 _AROUND = re.compile(r"((haproxy|proxy):)*")
 
@@ -264,6 +291,8 @@ def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) 
         ("relay-authenticated", config.relay_authenticated, auth, "without auth"),
         ("plaintext-auth", config.plaintext_auth, auth, "without auth"),
         ("plaintext-auth", config.plaintext_auth, not config.require_tls, "with require-tls"),
+        ("verify users", config.verify is Audience.USERS, auth, "without auth"),
+        ("delivery", config.delivery != DEFAULT_DELIVERY, EVERYBODY not in dict(config.routes), "with a route for *"),
         ("proxy-trusted", config.proxy_trusted, _has_proxies(config), "without an endpoint proxy:"),
         ("auth", auth, "AUTH" in verbs, "without the extension auth"),
         ("auth", auth, encrypts or config.plaintext_auth, "without tls-cert"),

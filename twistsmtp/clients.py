@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -16,9 +16,13 @@ __all__ = ["Clients", "Networks", "ProxiedAddress", "UnknownAddress", "client_of
 
 def client_of(peer: IAddress) -> str:
     """The address *peer* as text: an IP address; ``"local"`` for a unix socket; ``"unknown"``."""
-    host = getattr(peer, "host", None) or "local"
-    # What a dual-stack socket makes of an IPv4 address (RFC 4291 section 2.5.5.2) is that address again.
-    return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
+    host: str = getattr(peer, "host", None) or "local"
+    if host.startswith("::ffff:"):
+        # What a dual-stack socket makes of an IPv4 address (RFC 4291 section 2.5.5.2) is that address again, however
+        # it is written.
+        mapped = IPv6Address(host).ipv4_mapped
+        return str(mapped) if mapped else host
+    return host
 
 
 def network_of(client: str) -> str:

@@ -50,7 +50,7 @@ class SettingTests(SynchronousTestCase):
         with open(path, "w") as file:
             file.write(self.the("toml").text)
         config = load({}, path)
-        self.assertEqual((config.listen, config.listen_lmtp), (("tcp:8025:interface=127.0.0.1",), (ENDPOINT,)))
+        self.assertEqual((config.listen, config.listen_lmtp), ((), (f"{ENDPOINT}:group=postfix",)))
 
     def test_postfix(self) -> None:
         """As in tests/clients/test_postfix.py."""
