@@ -134,6 +134,23 @@ class RepliesTests(SynchronousTestCase):
             answered(client, bdat(b"a") + bdat(COMMANDS) + b"NOOP\r\n"), ["250 2.0.0", "452 4.3.1", "250 2.0.0"]
         )
 
+    def test_the_last_chunk_behind_one_that_has_failed(self) -> None:
+        """The client waits for as many replies as there are recipients (section 4.3), and gets them once."""
+        for end in (b"BDAT 0 LAST\r\n", bdat(COMMANDS, True)):
+            for between, owed in (
+                (b"", 3),
+                (bdat(COMMANDS), 3),
+                (b"NOOP\r\n", 3),
+                (b"RSET\r\n", 1),
+                (b"LHLO again.test\r\n", 1),
+                (b"MAIL FROM:<>\r\n", 0),
+                (b"MAIL FROM:<>\r\nRCPT TO:<a@mx.test>\r\nBDAT 0 LAST\r\n", 1),
+                (end, 1),
+            ):
+                client = begun(Script(write=[Answer(result=NO), *[Answer()] * 9]))
+                client.send(bdat(COMMANDS) + between)
+                self.assertEqual(codes(client.send(end + b"NOOP\r\n")), ["503 5.5.1"] * owed + ["250 2.0.0"], between)
+
     def test_without_valid_recipients(self) -> None:
         # Section 4.2: "the DATA command MUST fail with a 503 reply code".
         for recipients in ((), ("",), ("", "")):

@@ -43,6 +43,8 @@ class Parameter(Generic[T]):
     :param octets: what the parameter adds to the greatest length of the command (RFC 5321 section 4.5.3.1.4).
     :param internationalizes: whether it makes mailboxes that are not ASCII legal in the transaction.
     :param usable: whether a session may use it, as `Extension.usable`; else it is as unknown as any other word.
+    :param clause: makes of a value a clause of the Received field (RFC 5321 section 4.4,
+        Additional-Registered-Clauses), or ``""``.
     :param excludes: the keywords of parameters that cannot stand beside it; each of them names this one.
     """
 
@@ -53,6 +55,7 @@ class Parameter(Generic[T]):
     internationalizes: bool = False
     usable: Callable[["Session"], bool] = always
     excludes: frozenset[str] = frozenset()
+    clause: Callable[[T], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 
 from twistsmtp.envelope import Envelope, ReversePath
@@ -38,10 +39,20 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     recipients = envelope.recipients
     # RFC 5321 section 4.4: "for" names one recipient at the most, and none of several, who may not know each other.
     to = f"\tfor <{recipients[0].mailbox}>" if len(recipients) == 1 else "\t"
+    if envelope.reverse_path.parameters:
+        to = "\t" + " ".join(filter(None, (to[1:], *_clauses(session, envelope.reverse_path))))
     protocol = _protocol(session, envelope.reverse_path)
     stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
     tls = "" if session.tls is None else _tls(session.tls, alone=to == "\t")
     return f"{stamp}{to}{tls}; {date_time(int(now))}\r\n".encode()
+
+
+def _clauses(session: Session, path: ReversePath) -> Iterator[str]:
+    """What parameters of MAIL have put down (Additional-Registered-Clauses)."""
+    for keyword, value in path.parameters.items():
+        clause = session.dialect.mail_parameters[keyword].clause
+        if clause is not None:
+            yield clause(value)
 
 
 def _tls(tls: TLS, *, alone: bool) -> str:

@@ -36,6 +36,20 @@ class PriorityTests(ParameterTestCase):
             priority = self.mail(f"mt-priority={number}").get(MT_PRIORITY)
             self.assertEqual(priority, Priority(number, min(number, 0)))
 
+    def test_the_received_field_has_what_was_granted(self) -> None:
+        """Section 4.1, and RFC 5321 section 4.4 for its place."""
+        for client, recipients, clause in (
+            (self.user(), ["b@mx.test"], b"\r\n\tfor <b@mx.test> PRIORITY 3; "),
+            (self.user(), ["b@mx.test", "c@mx.test"], b"\r\n\tPRIORITY 3; "),
+            (self.client(), ["b@mx.test"], b"\r\n\tfor <b@mx.test> PRIORITY 0; "),
+        ):
+            client.say(
+                "MAIL FROM:<> MT-PRIORITY=3 BODY=8BITMIME", *[f"RCPT TO:<{each}>" for each in recipients], "DATA"
+            )
+            client.send(b".\r\n")
+            [message] = client.server.delivery.messages
+            self.assertIn(clause, message.octets)
+
     def test_without_it(self) -> None:
         self.assertEqual(self.mail("", self.user()).get(MT_PRIORITY), Priority(0, 0))
 

@@ -24,6 +24,10 @@ __all__ = ["extension"]
 _ARGUMENT = re.compile(r"([0-9]{1,20})(?: (LAST))?", re.IGNORECASE | re.ASCII)
 
 
+#: Over LMTP, the recipients of a transaction that a chunk has ended, until the last chunk or something else comes.
+_OWED = "twistsmtp.extensions.chunking.owed"
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     size: int
@@ -115,7 +119,11 @@ class _Taken(_Octets):
         if self._chunk.last:
             return self._message.end()
         if self._message.refused:
-            return self._message.give_up()
+            owed = self._session.current.accepted
+            reply = self._message.give_up()
+            if self._session.lmtp:
+                self._session.notes[_OWED] = owed
+            return reply
         return self._session.replies.chunk_ok.fill(octets=self._chunk.size)
 
 
@@ -127,6 +135,7 @@ def _run(session: Session, chunk: _Chunk) -> Later[Outcome]:
         if message.is_too_slow():
             return Close(session.replies.data_too_slow)
         return _taken(session, chunk, message)
+    session.notes.pop(_OWED, None)
     message = _Chunked(session, session.current.envelope())
     session.take_chunks(message)
     asked = session.seconds()
@@ -150,9 +159,17 @@ def _refused(session: Session, argument: str, reply: Reply) -> Outcome:
         return Close(reply)  # where the chunk ends is not known, so nothing behind it can be taken for a command
     if chunk.size > 2 * session.limits.message_size + PATIENCE:
         return Close(reply)
-    # RFC 2033 section 4.3: the last chunk has a reply for each recipient, and none of them is none.
-    answer = () if session.lmtp and chunk.last and session.stage == Stage.MAIL else reply
+    answer = (reply,) * _owed(session) if session.lmtp and chunk.last else reply
     return _Refused(chunk.size, answer) if chunk.size else answer
+
+
+def _owed(session: Session) -> int:
+    """How many replies a client waits for whose last chunk is refused (RFC 2033 section 4.3): one for each recipient,
+    also where a chunk before it has ended the transaction; and one where there was none, as then there was no RCPT."""
+    if session.stage == Stage.MAIL:
+        return 0
+    owed: int = session.notes.pop(_OWED, 1)
+    return owed
 
 
 def extension() -> Extension:

@@ -44,9 +44,14 @@ def _parse(session: Session, value: str | None) -> Priority:
     return Priority(asked, asked if session.identity is not None else min(asked, 0))
 
 
-#: ``reverse_path.get(MT_PRIORITY)``. Section 3 (6) adds 15 octets to MAIL.
+#: ``reverse_path.get(MT_PRIORITY)``. Section 3 (6) adds 15 octets to MAIL; section 4.1 wants the clause.
 MT_PRIORITY = Parameter(
-    keyword="MT-PRIORITY", parse=_parse, default=Priority(), octets=len(" MT-PRIORITY=-9"), usable=_usable
+    keyword="MT-PRIORITY",
+    parse=_parse,
+    default=Priority(),
+    octets=len(" MT-PRIORITY=-9"),
+    usable=_usable,
+    clause=lambda priority: f"PRIORITY {priority.granted}",
 )
 
 
