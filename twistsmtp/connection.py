@@ -34,8 +34,8 @@ from twistsmtp.wire.text import printable
 
 __all__ = ["Connection"]
 
-#: Seconds that a connection has to go away when it was told to.
-LINGER = 10.0
+#: Seconds that a connection has to go away when it was told to; and when the server waits for it to do so.
+LINGER, LAST_LINGER = 10.0, 1.0
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -64,7 +64,6 @@ class Connection(LineReceiver):
         "address",
         "connected",
         "connected_at",
-        "early_talker",
         "factory",
         "greeted",
         "last_heard",
@@ -97,8 +96,6 @@ class Connection(LineReceiver):
         self.connected_at = 0.0
         self.octets_in = 0
         self.octets_out = 0
-        #: Whether the client talked before it was greeted.
-        self.early_talker = False
         #: Whether what comes can be carried out: the client was greeted, no answer is pending, the client reads its
         #: replies, and the connection is not ending.
         self.ready = False
@@ -165,11 +162,11 @@ class Connection(LineReceiver):
 
     def _open(self) -> None:
         """The client can be spoken to."""
-        factory = self.factory
-        if factory.strict_greeting:
-            self._greeting_call = factory.reactor.callLater(factory.limits.greeting_delay, self._start)
+        if self.factory.strict_greeting:
+            self.session.strict_greeting = True
+            self._greeting_call = self.session.clock.callLater(self.session.limits.greeting_delay, self._start)
         else:
-            self.early_talker = has_input(self.transport)
+            self.session.talked_early = has_input(self.transport)
             self.greet()
 
     def _start(self) -> None:
@@ -203,7 +200,9 @@ class Connection(LineReceiver):
         self.last_heard = self.seconds()
         self.session.encrypted(TLS.of(self.transport.getHandle()))
         self._see_whether_ready()
-        if not self.greeted and self._closing_since is None:
+        if self._draining:
+            self.drain()
+        elif not self.greeted and self._closing_since is None:
             self._open()
 
     # --- octets -----------------------------------------------------------------------------------------------
@@ -227,11 +226,11 @@ class Connection(LineReceiver):
             self.go_on()
             return
         if not self.greeted:
-            self.early_talker = True
-            if self.factory.strict_greeting:
+            self.session.talked_early = True
+            if self.session.strict_greeting:
                 self.close(self.factory.replies.talked_early)
                 return
-        if len(self._buffer) > self.factory.limits.buffered:
+        if len(self._buffer) > self.session.limits.buffered:
             self.transport.pauseProducing()
 
     def wait_for(self, pending: Deferred[Any] | None) -> None:
@@ -262,7 +261,7 @@ class Connection(LineReceiver):
         if self.ready:
             self.work()
         self.flush()
-        if self._closing_since is None and (self.ready or len(self._buffer) <= self.factory.limits.buffered):
+        if self._closing_since is None and (self.ready or len(self._buffer) <= self.session.limits.buffered):
             self.transport.resumeProducing()
 
     def flush(self) -> None:
@@ -329,16 +328,17 @@ class Connection(LineReceiver):
             exception_caught(self.session, Failure(error), "nothing")
 
     def drain(self) -> None:
-        """End the connection as soon as it is between two transactions."""
+        """End the connection as soon as it is between two transactions, and can be told so."""
         self._draining = True
-        if self._pending is None and self._intake is None and self.session.transaction is None:
+        busy = self._pending is not None or self._intake is not None or self._handshake_since is not None
+        if not busy and self.session.transaction is None:
             self.close(self.factory.replies.shutting_down.fill(hostname=self.session.hostname))
 
     def sweep(self, now: float) -> None:
         """Look whether the client has had its time. The factory calls this every so often."""
-        limits, replies = self.factory.limits, self.factory.replies
+        limits, replies = self.session.limits, self.factory.replies
         if self._closing_since is not None:
-            if now - self._closing_since > LINGER:
+            if now - self._closing_since > (LAST_LINGER if self._draining else LINGER):
                 self.transport.abortConnection()
         elif self._handshake_since is not None:
             if now - self._handshake_since > limits.handshake_time:
@@ -365,7 +365,7 @@ class Connection(LineReceiver):
         transaction = self.session.transaction
         if transaction is None or transaction.chunked is None or transaction.opened is None:
             return False
-        return now - transaction.opened - transaction.spared > self.factory.limits.data_time
+        return now - transaction.opened - transaction.spared > self.session.limits.data_time
 
     def readConnectionLost(self) -> None:
         """The client closed its sending side. If it said that it was done, it still gets every reply; if not, it
@@ -391,7 +391,7 @@ class Connection(LineReceiver):
                 reason=self._reason,
                 octets_in=self.octets_in,
                 octets_out=self.octets_out,
-                early_talker=self.early_talker,
+                early_talker=self.session.talked_early,
                 duration=self.seconds() - self.connected_at,
             )
         finally:

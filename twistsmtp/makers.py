@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from twisted.python.reflect import namedAny
 
-__all__ = ["LazyMaker", "Maker", "call", "made_by_name", "number", "yes_or_no"]
+__all__ = ["LazyMaker", "Maker", "call", "made_by_name", "number", "several", "yes_or_no"]
 
 
 class Maker(Protocol):
@@ -121,6 +121,11 @@ def number(name: str, text: str) -> float:
     if not 0 < value <= 3600:
         raise ValueError(f"{name} is a number of seconds over 0, at most 3600, not {text!r}")
     return value
+
+
+def several(text: str) -> tuple[str, ...]:
+    """The value of an option that is several, parted by commas."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def _split(text: str) -> list[list[str]]:

@@ -91,6 +91,8 @@ class Session:
         "seconds",
         "security",
         "stage",
+        "strict_greeting",
+        "talked_early",
         "tls",
         "transaction",
         "visitor",
@@ -150,6 +152,9 @@ class Session:
         self.fields: dict[Phase, list[bytes]] = {}
         #: Who gets the mail of the recipient that RCPT asks for, if not that one.
         self.redirected: tuple[Mailbox, ...] = ()
+        #: Whether the client talked before it was greeted, and whether it is refused as soon as it does.
+        self.talked_early = False
+        self.strict_greeting = False
         self.tls: TLS | None = None
         #: The name given to HELO or EHLO; ``None`` before.
         self.helo: str | None = None

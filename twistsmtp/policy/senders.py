@@ -9,21 +9,16 @@ that it is for::
     @example.net          carl
     noreply@example.org   *
 
-For a sender, the line that fits it most exactly counts, and no other: that of its address; that of its address without
-``+`` and what is behind it in the local part; that of its domain; that of ``*``, which stands for all senders that no
-other line is for. Several lines for the same are one, with all their users. The user ``*`` is everybody who has
-authenticated. A user's name with blanks or commas in it is in quotes.
-
-The case of an address does not matter, and its domain may be in U-labels or A-labels; the case of a user's name does
-matter. Both are compared as authentication and delivery compare them: names as SASLprep has them (RFC 4013), local
-parts as they name Maildirs.
+For a sender, the line that fits it most exactly counts, and no other, as `twistsmtp.policy.addresses` has it. Several
+lines for the same are one, with all their users. The user ``*`` is everybody who has authenticated. A user's name with
+blanks or commas in it is in quotes. Its case matters, and it is compared as authentication does: as SASLprep has it
+(RFC 4013).
 """
 
 import os
 import re
 import time
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,12 +28,12 @@ from twisted.logger import Logger
 
 from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, then
-from twistsmtp.policy.api import Policy
+from twistsmtp.policy.addresses import ALL, AddressMap, Key, MapPolicy, parse_key, split_line
 from twistsmtp.policy.user import ANONYMOUS, user_of
 from twistsmtp.sasl.prep import saslprep
 from twistsmtp.session import Session
-from twistsmtp.textfile import TextFile, parse_lines
-from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
+from twistsmtp.textfile import parse_lines
+from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.reply import Refusal
 from twistsmtp.wire.text import printable
 
@@ -46,35 +41,11 @@ __all__ = ["SenderLogins", "SenderMap", "parse_sender_map"]
 
 _log = Logger(namespace="twistsmtp.policy")
 
-#: In a line, all senders that no other line is for, or everybody who has authenticated.
-_ALL = "*"
-#: What a mailing list, or a user with many addresses, puts behind their own name: RFC 5233's separator.
-_DETAIL = "+"
 #: Characters of a user's name in the log.
 _SHOWN = 100
 
-#: A local part that is quoted may have blanks in it.
-_SENDER = r'(?P<sender>"(?:[^"\\]|\\.)*+"\S*|\S++)'
 _NAME = r'"[^"]++"|[^\s,"]++'
-_LINE = re.compile(rf"{_SENDER}\s++(?P<users>(?:{_NAME})(?:[\s,]++(?:{_NAME}))*+)[\s,]*+")
-
-#: A local part and a domain, made comparable: ``None`` for all local parts, and then ``""`` for all domains.
-_Key = tuple[str | None, str]
-_EVERYWHERE: _Key = (None, "")
-
-
-def _local(local: str) -> str:
-    return unicodedata.normalize("NFC", local.lower())
-
-
-def _keys(mailbox: Mailbox) -> Iterator[_Key]:
-    """What *mailbox* is looked for under, the most exact first."""
-    local, host = _local(mailbox.local), mailbox.host
-    yield local, host
-    name, detail, _ = local.partition(_DETAIL)
-    if name and detail:
-        yield name, host
-    yield None, host
+_USERS = re.compile(rf"(?:{_NAME})(?:[\s,]++(?:{_NAME}))*+[\s,]*+")
 
 
 class SenderMap:
@@ -83,22 +54,19 @@ class SenderMap:
     :param users: by the key of the sender.
     """
 
-    def __init__(self, users: Mapping[_Key, Iterable[str]]) -> None:
-        self._users = {key: frozenset(names) for key, names in users.items()}
-        self._others = self._users.get(_EVERYWHERE, frozenset())
+    def __init__(self, users: Mapping[Key, Iterable[str]]) -> None:
+        self._users = AddressMap({key: frozenset(names) for key, names in users.items()})
+        self._others = self._users.others or frozenset()
 
     def is_owned(self, mailbox: Mailbox) -> bool:
         """Whether *mailbox* is for its users only: a line is for its address or its domain."""
-        return self._find(mailbox) is not None
+        return self._users.find(mailbox) is not None
 
     def allows(self, user: str, mailbox: Mailbox) -> bool:
         """Whether *user* may send as *mailbox*."""
-        users = self._find(mailbox)
+        users = self._users.find(mailbox)
         users = self._others if users is None else users
-        return user in users or _ALL in users
-
-    def _find(self, mailbox: Mailbox) -> frozenset[str] | None:
-        return next((self._users[key] for key in _keys(mailbox) if key in self._users), None)
+        return user in users or ALL in users
 
 
 def parse_sender_map(octets: bytes) -> SenderMap:
@@ -107,7 +75,7 @@ def parse_sender_map(octets: bytes) -> SenderMap:
     :param octets: all of the file.
     :raises BadLines: there are lines that cannot be read.
     """
-    users: dict[_Key, set[str]] = {}
+    users: dict[Key, set[str]] = {}
 
     def parse(line: str) -> None:
         key, names = _parse_line(line)
@@ -117,25 +85,11 @@ def parse_sender_map(octets: bytes) -> SenderMap:
     return SenderMap(users)
 
 
-def _parse_line(line: str) -> tuple[_Key, set[str]]:
-    if line[0].isspace():  # other servers' maps have the rest of the line before there
-        raise ValueError("it begins with a blank")
-    match = _LINE.fullmatch(line)
-    if match is None:
+def _parse_line(line: str) -> tuple[Key, set[str]]:
+    sender, users = split_line(line)
+    if not _USERS.fullmatch(users):
         raise ValueError("not an address, @domain or *, with users behind it")
-    return _parse_key(match["sender"]), {_parse_name(each) for each in re.findall(_NAME, match["users"])}
-
-
-def _parse_key(text: str) -> _Key:
-    if text == _ALL:
-        return _EVERYWHERE
-    try:
-        if text.startswith("@"):
-            return None, parse_mailbox(f"postmaster{text}").host
-        mailbox = parse_mailbox(text)
-    except GrammarError as error:
-        raise ValueError(error.text) from None
-    return _local(mailbox.local), mailbox.host
+    return parse_key(sender), {_parse_name(each) for each in re.findall(_NAME, users)}
 
 
 def _parse_name(text: str) -> str:
@@ -148,7 +102,7 @@ def _parse_name(text: str) -> str:
     return name
 
 
-class SenderLogins(Policy):
+class SenderLogins(MapPolicy[SenderMap]):
     """Holds users to their own sender addresses, and keeps these from everybody else.
 
     A sender that a line is for, other than that of ``*``, is for its users only: a client that has not authenticated,
@@ -174,7 +128,11 @@ class SenderLogins(Policy):
         seconds: Callable[[], float] = time.monotonic,
         in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
-        self._file = TextFile(path, parse_sender_map, seconds=seconds, in_thread=in_thread)
+        super().__init__(path, parse_sender_map, seconds=seconds, in_thread=in_thread)
+
+    def reload(self) -> None:
+        """See `Reloader`."""
+        self._file.reload()
 
     def mail(self, session: Session, reverse_path: ReversePath) -> Later[None]:
         """Refuse *reverse_path*, unless it is the client's to use."""

@@ -36,7 +36,8 @@ def _parse(session: Session, argument: str) -> Recipient:
 def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
     transaction = session.current
     redirected, session.redirected = session.redirected, ()
-    if transaction.accepted >= session.limits.recipients:
+    # The first counts those who stand for others, too, and hardly ever is as many.
+    if len(transaction.recipients) >= session.limits.recipients <= transaction.accepted:
         raise Refusal(session.replies.too_many_recipients)
     if redirected:
         return _redirected(session, [replace(recipient, mailbox=mailbox) for mailbox in redirected])
