@@ -114,15 +114,15 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(Registry(CORE, load_extensions()).reply_octets(reply), b"250 2.0.0 OK\r\n")
 
     def test_help_of_all_verbs(self) -> None:
-        text = Registry(CORE, [extension("x", verbs=(verb("XONE"),))]).help("")
+        text = Registry(CORE, [extension("x", verbs=(verb("XONE"),))]).help("", Server().connect().session)
         assert text is not None
         for name in ("EHLO", "QUIT", "XONE"):
             self.assertIn(name, text.split())
 
     def test_help_of_one_verb(self) -> None:
-        registry = Registry([verb("XONE")])
-        self.assertEqual(registry.help("xone"), "XONE [text]\nDo xone.")
-        self.assertIsNone(registry.help("XTWO"))
+        registry, session = Registry([verb("XONE")]), Server().connect().session
+        self.assertEqual(registry.help("xone", session), "XONE [text]\nDo xone.")
+        self.assertIsNone(registry.help("XTWO", session))
 
 
 class TableTests(SynchronousTestCase):

@@ -82,8 +82,8 @@ class Dialect(Protocol):
         """The lines of the reply to EHLO behind the first."""
         ...
 
-    def help(self, topic: str) -> str | None:
-        """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
+    def help(self, topic: str, session: "Session") -> str | None:
+        """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
         ...
 
 

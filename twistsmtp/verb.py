@@ -203,12 +203,13 @@ class Registry:
         self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
         changed = [e.reply_octets for e in self.extensions if e.reply_octets]
         self.reply_octets: Callable[[Reply], bytes] = changed[-1] if changed else attrgetter("basic_octets")
-        phases: dict[Phase | None, Mapping[str, Parameter[Any]]] = {
+        self._parameters: Mapping[Phase | None, Mapping[str, Parameter[Any]]] = {
             Phase.MAIL: self.mail_parameters,
             Phase.RCPT: self.rcpt_parameters,
         }
         self._allowances = {
-            verb.name: verb.octets + sum(parameter.octets for parameter in phases.get(verb.phase, {}).values())
+            verb.name: verb.octets
+            + sum(parameter.octets for parameter in self._parameters.get(verb.phase, {}).values())
             for verb in table.values()
         }
         #: The most that any verb adds to the length of a command line, in octets.
@@ -228,12 +229,15 @@ class Registry:
         offers += [verb.keyword(session) for verb in self.verbs.values() if verb.keyword]
         return [line for line in offers if line]
 
-    def help(self, topic: str) -> str | None:
-        """The text of HELP, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
+    def help(self, topic: str, session: Session) -> str | None:
+        """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
         if not topic:
             return "\n".join(["Verbs:", *_wrapped(sorted(self.verbs)), "HELP verb tells more"])
         verb = self.verbs.get(topic.upper())
-        return f"{verb.syntax}\n{verb.help}" if verb else None
+        if verb is None:
+            return None
+        usable = [each.keyword for each in self._parameters.get(verb.phase, {}).values() if each.usable(session)]
+        return "\n".join([verb.syntax, verb.help, *(["Parameters:", *_wrapped(usable)] if usable else [])])
 
     def table(self) -> str:
         """The verbs and extensions as a person reads them."""

@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.authentication import Realm, authenticate, portal
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery
 from tests.support import Client, Server
+from twistsmtp.delivery.discard import Discard
+from twistsmtp.delivery.memory import Memory
 from twistsmtp.later import Later
 from twistsmtp.security import Audience, Security
 from twistsmtp.session import Session
@@ -93,7 +95,16 @@ class HelpTests(SynchronousTestCase):
         client = connected()
         for name, verb in client.server.factory.registry.verbs.items():
             for argument in (name, name.lower()):
-                self.assertEqual(client.say(f"HELP {argument}"), [f"214-2.0.0 {verb.syntax}\r\n214 2.0.0 {verb.help}"])
+                lines = [line[10:] for line in client.say(f"HELP {argument}")[0].split("\r\n")]
+                self.assertEqual(lines[:2], [verb.syntax, verb.help])
+
+    def test_of_parameters(self) -> None:
+        """Those that the client may use now (RFC 3461 section 4, and others)."""
+        for delivery, parameters in ((Memory(), "NOTIFY ORCPT RRVS"), (Discard(), "")):
+            client = Server(delivery).connect().hello()
+            lines = [line[10:].strip() for line in client.say("HELP RCPT")[0].split("\r\n")]
+            self.assertEqual(lines[2:], ["Parameters:", parameters] if parameters else [])
+        self.assertIn("SIZE BODY", client.say("HELP MAIL")[0])
 
     def test_of_nothing(self) -> None:
         self.assertEqual(connected().codes("HELP XYZ", "HELP MAIL FROM"), ["504 5.5.4"] * 2)

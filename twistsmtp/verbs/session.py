@@ -27,7 +27,7 @@ def _quit(session: Session, _: None) -> Close:
 
 
 def _help(session: Session, topic: str) -> Reply:
-    text = session.dialect.help(topic)
+    text = session.dialect.help(topic, session)
     if text is None:
         return session.replies.help_unknown
     help = session.replies.help
