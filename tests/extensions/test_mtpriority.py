@@ -1,5 +1,7 @@
 """MT-PRIORITY: RFC 6710."""
 
+from typing import Any
+
 from tests.extensions.parameters import ParameterTestCase
 from tests.support import Client
 from twistsmtp.extensions import load_extensions
@@ -47,8 +49,8 @@ class PriorityTests(ParameterTestCase):
                 "MAIL FROM:<> MT-PRIORITY=3 BODY=8BITMIME", *[f"RCPT TO:<{each}>" for each in recipients], "DATA"
             )
             client.send(b".\r\n")
-            [message] = client.server.delivery.messages
-            self.assertIn(clause, message.octets)
+            memory: Any = client.server.delivery
+            self.assertIn(clause, memory.messages[0].octets)
 
     def test_without_it(self) -> None:
         self.assertEqual(self.mail("", self.user()).get(MT_PRIORITY), Priority(0, 0))
