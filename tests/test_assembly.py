@@ -13,14 +13,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.support import issue, log_of, write
 from twistsmtp.assembly import make_certificates, make_endpoint, make_factories
-from twistsmtp.config import Config, ConfigError
-from twistsmtp.delivery.api import IDelivery
+from twistsmtp.config import DEFAULT_DELIVERY, Config, ConfigError
+from twistsmtp.delivery.api import Delivery, IDelivery
+from twistsmtp.delivery.discard import Discard
+from twistsmtp.delivery.memory import Memory
+from twistsmtp.delivery.route import Route
+from twistsmtp.delivery.tee import Tee
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
 from twistsmtp.proxied import ProxiedFactory
+from twistsmtp.security import Audience
 from twistsmtp.session import Phase
 from twistsmtp.tls.context import ClientAuth
+from twistsmtp.wire.grammar import parse_mailbox
 
 
 class AssemblyTestCase(SynchronousTestCase):
@@ -129,7 +135,7 @@ class EndpointTests(AssemblyTestCase):
         for text, trusted, why in (
             ("proxy:tcp:25", (), "proxy: needs proxy-trusted"),
             ("proxy:tls:465", ("unix",), "tls: needs tls-cert"),
-            ("proxy:haproxy:tcp:25", ("unix",), "proxy: stands in front of tcp, tls, unix and systemd"),
+            ("proxy:haproxy:tcp:25", ("unix",), "proxy: stands in front of tcp, tls, unix, systemd and fd"),
         ):
             error = self.assertRaises(ConfigError, make_endpoint, text, None, self.reactor, trusted)
             self.assertIn(why, str(error))
@@ -223,6 +229,13 @@ class IdleTests(AssemblyTestCase):
                 wrong = self.wrong(**{name: True}, **more)
                 self.assertEqual(wrong, f"{name.replace('_', '-')} is of no use without auth")
 
+    def test_verify_for_users_without_accounts(self) -> None:
+        self.assertEqual(self.wrong(verify=Audience.USERS), "verify users is of no use without auth")
+        for audience in Audience:
+            settings = {"auth": ("memory:ada:x",), "plaintext_auth": True, "verify": audience}
+            self.assertIs(self.factory(**settings).security.verify, audience)
+        self.assertIs(self.factory(verify=Audience.EVERYBODY).security.verify, Audience.EVERYBODY)
+
     def test_sender_login_without_accounts(self) -> None:
         """It keeps the addresses that it has from everybody."""
         self.assertEqual(self.warned(sender_login=self.text("senders", "@example.org ada\n")), [])
@@ -293,6 +306,44 @@ class IdleTests(AssemblyTestCase):
 
 class IAlien(ICredentials):
     """Credentials of another kind."""
+
+
+class DeliveryTests(AssemblyTestCase):
+    """Where mail goes."""
+
+    def find(self, route: Route, address: str) -> Delivery | None:
+        return route.find(parse_mailbox(address), "mx.example")
+
+    def test_several(self) -> None:
+        tee = self.factory(delivery=("discard:", "memory:")).delivery
+        assert isinstance(tee, Tee)
+        self.assertEqual([Discard, Memory], [type(each) for each in tee.deliveries])
+
+    def test_routes(self) -> None:
+        """What stands there more than once is one delivery."""
+        routes = (("a.example", ("memory:",)), ("b.example", ("discard:", "memory:")), ("c.example", ("memory:",)))
+        route = self.factory(delivery="discard:", routes=routes).delivery
+        assert isinstance(route, Route)
+        memory, tee, other = (self.find(route, f"x@{name}.example") for name in "abd")
+        self.assertIs(memory, self.find(route, "x@c.example"))
+        assert isinstance(tee, Tee)
+        self.assertEqual((other, memory), tee.deliveries)
+        self.assertIsInstance(other, Discard)
+
+    def test_route_for_all(self) -> None:
+        """Then there is no other delivery, by default or at all."""
+        route = self.factory(delivery=DEFAULT_DELIVERY, routes=(("*", ("discard:",)),)).delivery
+        assert isinstance(route, Route)
+        self.assertEqual([Discard], [type(each) for each in route.deliveries])
+        problem = self.wrong(delivery="memory:", routes=(("*", ("discard:",)),))
+        self.assertEqual("delivery is of no use with a route for *", problem)
+
+    def test_wrong(self) -> None:
+        self.assertIn("delivery 'nothing:': no delivery is called", self.wrong(delivery=("discard:", "nothing:")))
+        problem = self.wrong(delivery="discard:", routes=(("a.example", ("nothing:",)),))
+        self.assertIn("route a.example 'nothing:': no delivery is called", problem)
+        routes = (("a.example", ("discard:",)), ("A.example", ("memory:",)))
+        self.assertEqual("route: A.example is there twice", self.wrong(delivery="discard:", routes=routes))
 
 
 class PolicyTests(AssemblyTestCase):

@@ -164,7 +164,8 @@ class FileTests(ConfigTestCase):
             "max-size = true": "FILE: max-size: True is not a size, such as 500K, 32M or 1G",
             "timeout = []": "FILE: timeout: [] is not a time, such as 90, 30s, 5m or 1h",
             "listen = 25": "FILE: listen: 25 is not a text",
-            "listen = []": "FILE: listen: there is none in the list",
+            "listen = []": "FILE: listen: that is nowhere, and there is no listen-lmtp",
+            "domain = []": "FILE: domain: there is none in the list",
             'domain = ["a.example", "b c"]': "FILE: domain: 'b c' is not a domain name: Domain is malformed",
             "strict-greeting = 1": "FILE: strict-greeting: 1 is neither true nor false",
             'bare-newline = "keep"': "FILE: bare-newline: 'keep' is not one of refuse, normalize, accept",
@@ -224,6 +225,45 @@ class FileTests(ConfigTestCase):
             self.assertTrue(any(str(error).startswith(f"--{name}:") for name in options))
         else:
             self.assertIsInstance(config, Config)
+
+
+class DestinationTests(ConfigTestCase):
+    """Where mail goes, one way or several."""
+
+    def written(self, text: str) -> Config:
+        path = self.mktemp()
+        Path(path).write_text(text)
+        return load({}, path)
+
+    def test_one(self) -> None:
+        config = load({"delivery": ["discard:"]})
+        self.assertEqual(
+            ("discard:", ("discard:",), ["discard:"]), (config.delivery, config.deliveries, config.destinations)
+        )
+
+    def test_several(self) -> None:
+        for config in (load({"delivery": ["a:", "b:"]}), self.written('delivery = ["a:", "b:"]')):
+            self.assertEqual((("a:", "b:"), ["a: and b:"]), (config.deliveries, config.destinations))
+
+    def test_routes(self) -> None:
+        options = ["a.example=a:x=1", "b@a.example=b:", "a.example=c:"]
+        text = '[route]\n"a.example" = ["a:x=1", "c:"]\n"b@a.example" = "b:"\n'
+        for config in (load({"route": options, "delivery": "d:"}), self.written(f'delivery = "d:"\n{text}')):
+            self.assertEqual((("a.example", ("a:x=1", "c:")), ("b@a.example", ("b:",))), config.routes)
+            self.assertEqual(["a:x=1 and c: for a.example", "b: for b@a.example", "d: for others"], config.destinations)
+        self.assertEqual(["a: for *"], load({"route": "*=a:"}).destinations)
+
+    def test_wrong_routes(self) -> None:
+        for value, problem in {
+            "a.example": "'a.example' needs a delivery",
+            "=a:": "'' is not a domain, an address or *",
+            "a b=a:": "'a b' is not a domain, an address or *",
+        }.items():
+            error = self.assertRaises(ConfigError, load, {"route": [value]})
+            self.assertEqual(f"--route: {value!r} is no route: {problem}", str(error))
+        for table in ('"a.example" = 1', '"a.example" = []', '"a.example" = [""]', '"a b" = "a:"', "a.example = 'a:'"):
+            error = self.assertRaises(ConfigError, self.written, f"[route]\n{table}\n")
+            self.assertIn("is no route: ", str(error))
 
 
 class SettingTests(SynchronousTestCase):

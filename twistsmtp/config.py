@@ -21,14 +21,19 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from twistsmtp.delivery.route import EVERYBODY
 from twistsmtp.extensions import DEFAULT
 from twistsmtp.limits import Limits
 from twistsmtp.sasl import DEFAULT as MECHANISMS
+from twistsmtp.security import Audience
 from twistsmtp.settings import SETTINGS, Setting, limits
 from twistsmtp.values import HOST
 from twistsmtp.wire.address import PathLimits
 
-__all__ = ["Config", "ConfigError", "load"]
+__all__ = ["DEFAULT_DELIVERY", "Config", "ConfigError", "load"]
+
+#: Where mail goes when nobody says it.
+DEFAULT_DELIVERY = "maildir:Maildir:create=yes"
 
 
 class ConfigError(ValueError):
@@ -70,8 +75,10 @@ class Config:
     hostname: str = field(default_factory=machine_name)
     #: Domains that mail is taken for; ``"*"`` is any. By default localhost and the names of this machine.
     domains: tuple[str, ...] = ()
-    #: Where mail goes, as `make_delivery` reads it.
-    delivery: str = "maildir:Maildir:create=yes"
+    #: Where mail goes, as `make_delivery` reads it; several are a `Tee`.
+    delivery: str | tuple[str, ...] = DEFAULT_DELIVERY
+    #: Where mail for some recipients goes instead: the patterns of a `Route`, each with its deliveries.
+    routes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     #: Paths of certificates and, each for the one in the same place, of their keys; no keys where the files of the
     #: certificates have them.
     tls_cert: tuple[str, ...] = ()
@@ -90,15 +97,22 @@ class Config:
     relay_authenticated: bool = False
     #: The path of a map of who may send as whom.
     sender_login: str = ""
+    #: Policies, as `make_policy` reads them, in the order in which they are asked, behind those that the settings above
+    #: make.
+    policies: tuple[str, ...] = ()
     #: Names of the SASL mechanisms to offer, as `load_mechanisms` reads them, and of some not to offer.
     mechanisms: tuple[str, ...] = MECHANISMS
     exclude_mechanisms: frozenset[str] = frozenset()
     #: Whether clients may authenticate without TLS.
     plaintext_auth: bool = False
+    #: Who is told by VRFY and EXPN which mailboxes there are.
+    verify: Audience = Audience.NOBODY
     #: Names of the ESMTP extensions to offer, as `load_extensions` reads them.
     extensions: tuple[str, ...] = DEFAULT
     #: Whether a client that talks before the greeting is refused.
     strict_greeting: bool = False
+    #: Seconds that messages which are under way have to end, when the server is stopped.
+    drain_time: float = 30.0
     #: ``"text"`` or ``"json"``.
     log_format: str = "text"
     limits: Limits = field(default_factory=Limits)
@@ -107,25 +121,45 @@ class Config:
         if not self.domains:
             object.__setattr__(self, "domains", _own_domains(self.hostname))
 
+    @property
+    def deliveries(self) -> tuple[str, ...]:
+        """What `delivery` has, one or several."""
+        return (self.delivery,) if isinstance(self.delivery, str) else self.delivery
+
+    @property
+    def destinations(self) -> list[str]:
+        """Where mail goes, in words."""
+        routes = [f"{' and '.join(deliveries)} for {pattern}" for pattern, deliveries in self.routes]
+        if any(pattern == EVERYBODY for pattern, _ in self.routes):
+            return routes
+        return [*routes, " and ".join(self.deliveries) + (" for others" if routes else "")]
+
 
 _BY_NAME = {setting.name: setting for setting in (*SETTINGS, *limits())}
 _TABLES = {name.rpartition(".")[0] for name in _BY_NAME} - {""}
 
 
-def load(options: Mapping[str, object], file: str | None = None) -> Config:
+def load(options: Mapping[str, object], file: str | None = None, hostname: str = "") -> Config:
     """The configuration that *file* and *options* make; *options* win.
 
     :param options: the values by the names of `SETTINGS`: text, or what TOML would have there.
     :param file: the path of a TOML file.
+    :param hostname: the name of the server where neither has one; by default the machine's.
     :raises ConfigError: a value is wrong, a name is unknown, or the file cannot be read.
     """
     values = _values(_flat(_read(file)), f"{file}: ") if file is not None else {}
     values |= _values(options.items(), "--")
+    if hostname:
+        values.setdefault("hostname", hostname)
     path = {target: values.pop(f"limits.path.{target}") for target in _targets(values, "limits.path.")}
     chosen = {target: values.pop(f"limits.{target}") for target in _targets(values, "limits.")}
     if path:
         chosen["path"] = PathLimits(**path)
-    return Config(**values, limits=Limits(**chosen))
+    config = Config(**values, limits=Limits(**chosen))
+    if not (config.listen or config.listen_lmtp):
+        source = "--" if "listen" in options else f"{file}: "
+        raise ConfigError(f"{source}listen: that is nowhere, and there is no listen-lmtp")
+    return config
 
 
 def _targets(values: Mapping[str, object], prefix: str) -> list[str]:
@@ -173,7 +207,7 @@ def _parse(setting: Setting, value: object, where: str) -> object:
     if setting.many is None:
         return _parse_one(setting, value, where)
     given = value if isinstance(value, list) else [value]
-    if not given:
+    if not (given or setting.empty):
         raise ConfigError(f"{where}: there is none in the list")
     return setting.many([_parse_one(setting, each, where) for each in given])
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-__all__ = ["IN_MEMORY", "PIECE", "Spool"]
+__all__ = ["IN_MEMORY", "PIECE", "Held"]
 
 #: Octets of a message that are kept in memory; of a greater one all are in a file without a name.
 IN_MEMORY = 64 * 1024
@@ -13,7 +13,7 @@ IN_MEMORY = 64 * 1024
 PIECE = 64 * 1024
 
 
-class Spool:
+class Held:
     """Octets, written once and read as often as anybody likes.
 
     What it writes to a file stays in the system's cache for all that it cares: nothing of it is to survive the

@@ -22,7 +22,7 @@ from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.phases import LASTING, Check, Checks, Dialect, Phase, Stage, ask
 from twistsmtp.security import Security
-from twistsmtp.spool import Spool
+from twistsmtp.held import Held
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transaction import Counts, Transaction
 from twistsmtp.wire.field import header_field
@@ -322,7 +322,7 @@ class Session:
         self.stage = _RCPT
 
     @property
-    def message(self) -> Spool:
+    def message(self) -> Held:
         """The message that has come: for a policy that `reads_message`, in the phase message.
 
         :raises LookupError: there is none.

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 from twistsmtp.extensions import DEFAULT
 from twistsmtp.limits import Limits
 from twistsmtp.sasl import DEFAULT as MECHANISMS
 from twistsmtp.values import (
+    AUDIENCE,
     BARE_NEWLINE,
     CLIENT_CERTIFICATES,
     COUNT,
@@ -17,6 +19,7 @@ from twistsmtp.values import (
     HOST,
     LOG_FORMAT,
     NETWORK,
+    ROUTE,
     SIZE,
     TEXT,
     WORD,
@@ -38,6 +41,7 @@ class Setting:
     :param default: how the help describes the default.
     :param many: makes the field's value of all that was given, where more than one can be.
     :param secret: whether there may be a secret in what is given, so that it is not to be shown.
+    :param empty: whether a list of them may be empty.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Setting:
     default: str = ""
     many: Callable[[Iterable[Any]], Any] | None = None
     secret: bool = False
+    empty: bool = False
 
 
 def _limit(name: str, target: str, kind: Kind, help: str, example: str) -> Setting:
@@ -59,6 +64,25 @@ def _flag(name: str, target: str, help: str, default: str) -> Setting:
     return Setting(name=name, target=target, kind=FLAG, help=help, default=default)
 
 
+def _places(given: Iterable[str]) -> tuple[str, ...]:
+    """Where to listen; ``none`` by itself is nowhere."""
+    places = tuple(given)
+    return () if places == ("none",) else places
+
+
+def _one_or_several(given: Iterable[str]) -> str | tuple[str, ...]:
+    several = tuple(given)
+    return several[0] if len(several) == 1 else several
+
+
+def _routes(given: Iterable[Iterable[tuple[str, tuple[str, ...]]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """All routes; what is given for one pattern more than once is for it together."""
+    routes: dict[str, tuple[str, ...]] = {}
+    for pattern, deliveries in chain.from_iterable(given):
+        routes[pattern] = (*routes.get(pattern, ()), *deliveries)
+    return tuple(routes.items())
+
+
 #: What the command line can set, in the order of its help.
 SETTINGS = (
     Setting(
@@ -66,11 +90,13 @@ SETTINGS = (
         target="listen",
         kind=TEXT.named("ENDPOINT"),
         help="Where to listen, as a Twisted endpoint: tcp, ssl, unix, systemd, haproxy, or what a plugin "
-        "adds; or tls, which is tcp with TLS from the first octet, by the certificates of --tls-cert. With proxy: in "
-        "front, for the proxies of --proxy-trusted. May be given more than once.",
+        "adds; or tls, which is tcp with TLS from the first octet, by the certificates of --tls-cert; or fd, a socket "
+        "that is inherited. With proxy: in front, for the proxies of --proxy-trusted. May be given more than once. "
+        "none is nowhere, where there is --listen-lmtp.",
         example="tcp:25 --listen tls:465",
         default="tcp:8025:interface=127.0.0.1",
-        many=tuple,
+        many=_places,
+        empty=True,
     ),
     Setting(
         name="listen-lmtp",
@@ -135,9 +161,20 @@ SETTINGS = (
         name="delivery",
         target="delivery",
         kind=TEXT.named("DELIVERY"),
-        help="Where mail goes.",
+        help="Where mail goes. May be given more than once: a message goes to all of them, and all must take it.",
         example="maildir:/var/mail/{domain}/{local}:create=yes",
         default="maildir:Maildir:create=yes",
+        many=_one_or_several,
+    ),
+    Setting(
+        name="route",
+        target="routes",
+        kind=ROUTE,
+        help="Where mail for some recipients goes instead: those of a domain, or one address; the most exact counts, "
+        "and * is all others. May be given more than once; in a file it is a table, [route].",
+        example="example.org=maildir:/srv/mail:create=yes --route lists@example.org=discard:",
+        default="all mail goes to --delivery",
+        many=_routes,
     ),
     Setting(
         name="tls-cert",
@@ -209,6 +246,17 @@ SETTINGS = (
         default="everybody may send as everybody",
     ),
     Setting(
+        name="policy",
+        target="policies",
+        kind=TEXT.named("POLICY"),
+        help="A policy that may refuse clients, senders, recipients or messages. May be given more than once: they are "
+        "asked in their order, behind the relay rule and --sender-login. Behind any of them, on_failure=pass lets "
+        "mail pass where the policy itself fails, which else defers it.",
+        example="helo --policy rate:client=100/h:on_failure=pass",
+        default="none but these two",
+        many=tuple,
+    ),
+    Setting(
         name="mechanism",
         target="mechanisms",
         kind=TEXT.named("NAME"),
@@ -232,6 +280,15 @@ SETTINGS = (
         "plaintext_auth",
         "Let clients authenticate without TLS, for everybody on the way to read along.",
         "under TLS only",
+    ),
+    Setting(
+        name="verify",
+        target="verify",
+        kind=AUDIENCE,
+        help="Who is told by VRFY and EXPN which mailboxes there are, where the delivery knows; users are clients that "
+        "have authenticated. Everybody else gets the same answer for every mailbox.",
+        example="users",
+        default="nobody",
     ),
     _limit("max-size", "message_size", SIZE, "The greatest message, in octets; K, M and G are units.", "100M"),
     _limit("max-recipients", "recipients", COUNT, "The most recipients of one message.", "100"),
@@ -275,6 +332,15 @@ SETTINGS = (
         example="size --extension pipelining --extension yourpackage.yourmodule",
         default=" ".join(DEFAULT),
         many=tuple,
+    ),
+    Setting(
+        name="drain-time",
+        target="drain_time",
+        kind=DURATION,
+        help="How long messages that are under way have to end, when the server is stopped. A second signal ends it "
+        "at once.",
+        example="1m",
+        default="30s",
     ),
     Setting(
         name="log-format",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
-from twistsmtp.spool import Spool
+from twistsmtp.held import Held
 from twistsmtp.wire.reply import Reply
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Transaction:
         #: Octets of the message received so far, decoded.
         self.octets = 0
         #: The message, if a policy reads it when it has come; the delivery gets it after that.
-        self.held: Spool | None = None
+        self.held: Held | None = None
         #: What takes the octets of a message that comes in chunks, from the first one on, and is told of its end by
         #: ``aborted()``.
         self.chunked: Any = None

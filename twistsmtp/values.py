@@ -7,15 +7,18 @@ began with the value: "'12X' is not a size, such as 500K, 32M or 1G".
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from twistsmtp.clients import Networks
+from twistsmtp.delivery.route import parse_pattern
 from twistsmtp.log import OBSERVERS
+from twistsmtp.security import Audience
 from twistsmtp.wire.abnf import GrammarError
 from twistsmtp.wire.address import parse_mailbox
 from twistsmtp.wire.dotstream import BareNewline
 
 __all__ = [
+    "AUDIENCE",
     "BARE_NEWLINE",
     "CLIENT_CERTIFICATES",
     "COUNT",
@@ -25,6 +28,7 @@ __all__ = [
     "HOST",
     "LOG_FORMAT",
     "NETWORK",
+    "ROUTE",
     "SIZE",
     "TEXT",
     "WORD",
@@ -38,6 +42,10 @@ _SECONDS = {"": 1, "S": 1, "M": 60, "H": 3600, "D": 86400}
 _SIZE = re.compile(r"([0-9]{1,15}) ?([KMG]?)", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([SMHD]?)", re.IGNORECASE)
 _COUNT = re.compile(r"[0-9]{1,15}")
+
+
+#: Patterns, and the deliveries of each.
+Routes: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,31 @@ def _parse_text(value: object) -> str:
     return value
 
 
+def _parse_route(value: object) -> Routes:
+    """A route, as in ``"example.org=maildir:/srv/mail"``, or TOML's table of them."""
+    if isinstance(value, dict):
+        pairs = list(value.items())
+    else:
+        pattern, _, delivery = _parse_text(value).partition("=")
+        pairs = [(pattern, delivery)]
+    return tuple((_parse_pattern(pattern), _parse_deliveries(pattern, given)) for pattern, given in pairs)
+
+
+def _parse_pattern(pattern: str) -> str:
+    try:
+        parse_pattern(pattern)
+    except ValueError as error:
+        raise ValueError(f"is no route: {error}") from None
+    return pattern
+
+
+def _parse_deliveries(pattern: str, given: object) -> tuple[str, ...]:
+    deliveries = given if isinstance(given, list) else [given]
+    if not deliveries or not all(isinstance(each, str) and each.strip() for each in deliveries):
+        raise ValueError(f"is no route: {pattern!r} needs a delivery")
+    return tuple(deliveries)
+
+
 def _parse_word(value: object) -> str:
     text = _parse_text(value)
     if not (text.isascii() and text.isprintable() and " " not in text):
@@ -157,6 +190,7 @@ def _show_duration(seconds: float) -> str:
 
 
 _newlines = _one_of(*(each.value for each in BareNewline))
+_audience = _one_of(*Audience)
 
 SIZE = Kind("SIZE", parse_size, _show_size)
 DURATION = Kind("TIME", parse_duration, _show_duration)
@@ -175,5 +209,9 @@ BARE_NEWLINE = Kind(
 )
 #: How much a client needs a certificate.
 CLIENT_CERTIFICATES = Kind("none|optional|required", _one_of("none", "optional", "required"))
+#: Who is told something.
+AUDIENCE = Kind("|".join(Audience), lambda value: Audience(_audience(value)))
 LOG_FORMAT = Kind("|".join(OBSERVERS), _one_of(*OBSERVERS))
 NETWORK = Kind("NETWORK", parse_network)
+#: Where mail for some recipients goes.
+ROUTE = Kind("PATTERN=DELIVERY", _parse_route)

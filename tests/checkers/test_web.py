@@ -12,7 +12,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 from tests.checkers.kit import Scripted, WebCase, need
 from twistsmtp.checkers import web
 from twistsmtp.checkers.errors import Unavailable
-from twistsmtp.checkers.web import Answer, Web, basic, checked_url, place
+from twistsmtp.checkers.web import Answer, Web, basic
+from twistsmtp.web import checked_url, place
 
 
 class URLTests(SynchronousTestCase):

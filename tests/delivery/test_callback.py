@@ -16,7 +16,7 @@ from twistsmtp.delivery.callback import Callback, Mail, MailStream, StreamCallba
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.later import Later
 from twistsmtp.session import Session
-from twistsmtp.spool import IN_MEMORY
+from twistsmtp.held import IN_MEMORY
 from twistsmtp.wire.reply import Refusal, Reply
 
 BODY = b"Subject: one\r\n\r\ntext\r\n"

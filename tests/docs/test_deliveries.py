@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs.pages import ROOT, Client, block
+from twistsmtp.assembly import make_factories
+from twistsmtp.config import load
+from twistsmtp.delivery.discard import Discard
 from twistsmtp.delivery.maildir import Maildir
+from twistsmtp.delivery.mbox import Mbox
+from twistsmtp.delivery.memory import Memory
+from twistsmtp.delivery.program import Program
+from twistsmtp.delivery.route import Route
+from twistsmtp.delivery.tee import Tee
+from twistsmtp.delivery.webhook import Webhook, signature
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.wire.grammar import parse_mailbox
 
 PAGE = "deliveries.rst"
 COMMANDS = ("EHLO client", "MAIL FROM:<ada@example.net>")
+#: Recipients of the page's routes.
+ROUTED = ("x@example.net", "lists+x@example.org", "abuse@example.org", "x@example.org")
 BODY = ("Subject: Hello", "", "..dotted", ".")
 
 
@@ -47,6 +61,40 @@ class DeliveryTests(Talking):
     def test_maildir(self) -> None:
         """It can be made as the page has it."""
         self.assertIsInstance(run_block("maildir")["delivery"], Maildir)
+
+    def test_made(self) -> None:
+        """The others can, too; those that wrap some have what the page says."""
+        self.assertIsInstance(run_block("program")["delivery"], Program)
+        tee = run_block("tee")["delivery"]
+        self.assertEqual([Maildir, Program], [type(each) for each in tee.deliveries])
+        route = run_block("route")["delivery"]
+        self.assertEqual([Memory, Discard, Memory], [type(each) for each in route.deliveries])
+
+    def test_configured(self) -> None:
+        """The files that the page shows make the deliveries that it says, but for where they are."""
+        folder = Path(self.mktemp()).absolute()
+        (folder / "etc" / "twistsmtp").mkdir(parents=True)
+        (folder / "etc" / "twistsmtp" / "webhook").write_text("a secret of this test")
+        made = {}
+        for name in ("program", "webhook", "tee", "route"):
+            path = folder / f"{name}.toml"
+            path.write_text(re.sub("(?<=[:=])/(srv|etc|var)", rf"{folder}/\1", block(PAGE, f"{name}-toml").text))
+            made[name] = make_factories(load({}, str(path)), None, MemoryReactorClock())[0].delivery
+        self.assertEqual([Program, Webhook, Tee, Route], [type(each) for each in made.values()])
+        tee, route = made["tee"], made["route"]
+        assert isinstance(tee, Tee) and isinstance(route, Route)
+        self.assertEqual([Webhook, Maildir], [type(each) for each in tee.deliveries])
+        found = [route.find(parse_mailbox(each), "mx.example.org") for each in ROUTED]
+        self.assertEqual([Mbox, Program, Tee, Maildir], [type(each) for each in found])
+
+    def test_webhook_check(self) -> None:
+        """What the page has a web server check is what we sign."""
+        is_ours, secret = run_block("webhook-check")["is_ours"], b"a secret of this test"
+        headers = {"X-Timestamp": "1", "X-Envelope-From": "a@b.example", "X-Envelope-To": "c@d.example"}
+        headers["X-Signature"] = signature(secret, "1", "a@b.example", "c@d.example", lambda: [b"bo", b"dy"])
+        self.assertTrue(is_ours(secret, headers, b"body"))
+        self.assertFalse(is_ours(secret, headers, b"other"))
+        self.assertFalse(is_ours(secret, headers | {"X-Envelope-To": "e@f.example"}, b"body"))
 
     def test_twisted_mail(self) -> None:
         """What was written for twisted.mail takes a message, and refuses as it always did."""

@@ -16,7 +16,7 @@ from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.later import Later, awaited
 from twistsmtp.policy.api import Policy
 from twistsmtp.session import Phase, Session
-from twistsmtp.spool import IN_MEMORY, PIECE
+from twistsmtp.held import IN_MEMORY, PIECE
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 

@@ -64,8 +64,7 @@ lmtp = DeliveryMaker(
     name="lmtp",
     synopsis="lmtp:HOST:PORT or lmtp:unix:PATH, with the options of relay:",
     help=(
-        "hands mail to a server that keeps it, as Dovecot, with a word for each recipient "
-        "(lmtp:unix:/run/dovecot/lmtp)"
+        "hands mail to a server that keeps it, as Dovecot, with a word for each recipient (lmtp:unix:/run/dovecot/lmtp)"
     ),
     function="twistsmtp.delivery.lmtp.LMTP.from_options",
 )

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twistsmtp.checkers.errors import Unavailable
-from twistsmtp.checkers.web import Web, basic, checked_url, place
+from twistsmtp.checkers.web import Web, basic
 from twistsmtp.makers import number, yes_or_no
 from twistsmtp.sasl.prep import LIMIT
+from twistsmtp.web import checked_url, place
 
 __all__ = ["HTTPChecker"]
 

@@ -18,9 +18,10 @@ from twistsmtp.checkers.accounts import prepared_name
 from twistsmtp.checkers.claims import Claims, Rejected, Rules
 from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.keyset import KeySet, SignedTokens
-from twistsmtp.checkers.web import Web, basic, checked_url, place
+from twistsmtp.checkers.web import Web, basic
 from twistsmtp.makers import number, yes_or_no
 from twistsmtp.sasl.credentials import IBearerToken
+from twistsmtp.web import checked_url, place
 
 __all__ = ["Introspection", "OAuthChecker", "TokenSource"]
 

@@ -20,7 +20,7 @@ from zope.interface.interface import InterfaceClass
 
 from twistsmtp.checkers.scram import DIGESTS, IScramStore
 from twistsmtp.later import awaited
-from twistsmtp.lifecycle import Reloader
+from twistsmtp.lifecycle import Reloader, Starter, Stopper
 from twistsmtp.sasl.credentials import IScramChecker, ScramKeys
 
 __all__ = ["FirstOf", "by_interface"]
@@ -84,11 +84,23 @@ class FirstOf:
         """
         return Deferred.fromCoroutine(self._ask(credentials))
 
+    def start(self) -> None:
+        """See `Starter`."""
+        for checker in self._checkers:
+            if isinstance(checker, Starter):
+                checker.start()
+
     def reload(self) -> None:
         """See `Reloader`."""
         for checker in self._checkers:
             if isinstance(checker, Reloader):
                 checker.reload()
+
+    async def stop(self) -> None:
+        """See `Stopper`."""
+        for checker in reversed(self._checkers):
+            if isinstance(checker, Stopper):
+                await awaited(checker.stop())
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
         failures: list[Exception] = []

@@ -4,7 +4,6 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
@@ -13,8 +12,9 @@ from twisted.python.failure import Failure
 
 from twistsmtp.checkers.errors import Unavailable, extra
 from twistsmtp.checkers.turns import Turns
+from twistsmtp.web import place, trust_root
 
-__all__ = ["Answer", "Web", "basic", "checked_url", "place"]
+__all__ = ["Answer", "Web", "basic"]
 
 #: Requests at once, to all servers together.
 AT_ONCE = 20
@@ -22,8 +22,6 @@ AT_ONCE = 20
 BODY_LIMIT = 256 * 1024
 #: Seconds for one request, from the look-up of the name to the end of the answer.
 TIMEOUT = 10.0
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Web:
     def __init__(self, *, timeout: float = TIMEOUT, ca: str = "", reactor: Any = None) -> None:
         self._treq = extra("treq", "http")
         self._timeout = timeout
-        self._trust = _trust_root(ca) if ca else None
+        self._trust = trust_root(ca) if ca else None
         self._reactor = reactor
         self._agent: Any = None
         self._pool: Any = None
@@ -164,21 +162,6 @@ class _Body(Protocol):
 async def _nothing() -> None: ...
 
 
-def _trust_root(path: str) -> Any:
-    from OpenSSL.crypto import Error
-    from twisted.internet.ssl import Certificate, trustRootFromCertificates
-
-    with open(path, "rb") as file:
-        parts = file.read().split(b"-----BEGIN CERTIFICATE-----")[1:]
-    try:
-        certificates = [Certificate.loadPEM(b"-----BEGIN CERTIFICATE-----" + each) for each in parts]
-    except (Error, ValueError):
-        certificates = []
-    if not certificates:
-        raise ValueError(f"{path} is no file of certificates")
-    return trustRootFromCertificates(certificates)
-
-
 def _reason(error: Exception) -> BaseException:
     """Why there is no answer, where *error* only says that there is none."""
     reasons = getattr(error, "reasons", None)
@@ -189,33 +172,3 @@ def _reason(error: Exception) -> BaseException:
 def basic(username: bytes, password: bytes) -> dict[str, str]:
     """The header of HTTP Basic authentication (RFC 7617); *username* has no colon."""
     return {"Authorization": "Basic " + b64encode(username + b":" + password).decode()}
-
-
-def place(url: str) -> str:
-    """*url* without what may be a secret: its query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
-def checked_url(url: str, *, insecure: bool = False) -> str:
-    """*url*, if it is one to send secrets to.
-
-    :param insecure: whether it may be ``http:`` where that is not this machine.
-    :raises ValueError: it is not; the text does not show it.
-    """
-    problem = "it is no URL with http or https, a host and no user in it"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(problem) from None
-    if (
-        parts.scheme not in {"http", "https"}
-        or not host
-        or "@" in parts.netloc
-        or not (url.isascii() and url.isprintable() and " " not in url)
-    ):
-        raise ValueError(problem)
-    if parts.scheme == "http" and host not in _LOOPBACK and not insecure:
-        raise ValueError("http is not encrypted: use https, or say insecure=yes")
-    return url

@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import default
-from functools import partial
 from typing import IO, Any, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
@@ -34,8 +33,8 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, Recipient, ReversePath, Session
+from twistsmtp.held import Held
 from twistsmtp.later import Later, awaited, then
-from twistsmtp.spool import Spool
 from twistsmtp.wire.reply import Reply
 
 __all__ = ["Callback", "Mail", "MailStream", "StreamCallback"]
@@ -51,12 +50,12 @@ class Mail:
 
     session: Session
     envelope: Envelope
-    _spool: Spool
+    _held: Held
 
     @property
     def size(self) -> int:
         """Octets of the message, with the fields that the server wrote."""
-        return self._spool.size
+        return self._held.size
 
     @property
     def octets(self) -> bytes:
@@ -68,9 +67,23 @@ class Mail:
         """The message parsed, anew each time. It is what a client sent: it may have defects, or no sense."""
         return email.message_from_binary_file(self.open(), policy=default)
 
+    @property
+    def text(self) -> str:
+        """What the message says in plain text, with LF line ends; nothing if it has no such part, as where it is HTML
+        alone. What cannot be decoded is U+FFFD."""
+        part = self.email.get_body(("plain",))
+        octets = part.get_payload(decode=True) if part else b""
+        if part is None or not isinstance(octets, bytes):
+            return ""
+        try:
+            text = octets.decode(part.get_content_charset("ascii"), "replace")
+        except (LookupError, ValueError):  # a client may call it what it likes
+            text = octets.decode("ascii", "replace")
+        return text.replace("\r\n", "\n")
+
     def open(self) -> IO[bytes]:
         """The message as a file, at its beginning; there is one at a time."""
-        return self._spool.open()
+        return self._held.open()
 
 
 class MailStream:
@@ -195,7 +208,7 @@ class _Whole(_Transaction):
     def __init__(self, delivery: Callback, session: Session) -> None:
         super().__init__(delivery, session)
         self._callback = delivery
-        self._spool = Spool()
+        self._held = Held()
 
     def open(self, envelope: Envelope) -> None:
         """Begin."""
@@ -203,11 +216,11 @@ class _Whole(_Transaction):
 
     def write(self, octets: bytes) -> None:
         """Keep *octets*."""
-        self._spool.write(octets)
+        self._held.write(octets)
 
     async def commit(self) -> Answer:
         """Call the function, and answer as it does."""
-        spool, self._spool = self._spool, Spool()  # a thread may still read it when the client is gone
+        spool, self._held = self._held, Held()  # a thread may still read it when the client is gone
         mail = Mail(self._session, self._envelope, spool)
         if self._callback.in_thread:
             return await deferToThread(_call, cast(Callable[[Mail], Answer], self._callback.function), mail)
@@ -218,14 +231,14 @@ class _Whole(_Transaction):
 
     def abort(self) -> None:
         """Drop what there is."""
-        self._spool.close()
+        self._held.close()
 
 
 def _call(function: Callable[[Mail], Answer], mail: Mail) -> Answer:
     try:
         return function(mail)
     finally:
-        mail._spool.close()
+        mail._held.close()
 
 
 # --- messages that come --------------------------------------------------------------------------------------

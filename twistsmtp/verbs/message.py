@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 
 from twistsmtp.envelope import Envelope
 from twistsmtp.events import exception_caught, message_ended
+from twistsmtp.held import Held
 from twistsmtp.later import Later, awaited, drive, is_later, then
 from twistsmtp.session import Phase, Session
-from twistsmtp.spool import Spool
 from twistsmtp.trace import received
 from twistsmtp.transaction import one_for_all
 from twistsmtp.verb import Outcome
@@ -74,7 +74,7 @@ class Message:
         #: What goes in front of the first octets, behind the policies' fields; ``None`` when that is done.
         self._front: bytes | None = received(session, envelope, time()) if session.delivery.wants_received else b""
         if session.checks.reads_message:
-            self._transaction.held = Spool()
+            self._transaction.held = Held()
         #: Why the message will be refused; nothing more goes to the delivery then.
         self._refusal: Reply | None = None
         #: Set while the delivery works on what it was given; see `Intake`.
@@ -164,7 +164,7 @@ class Message:
         front = self._take_front()
         return then(delivery.write(front), lambda _: delivery.commit()) if front else delivery.commit()
 
-    async def _hand_over(self, held: Spool) -> Reply | Sequence[Reply] | None:
+    async def _hand_over(self, held: Held) -> Reply | Sequence[Reply] | None:
         """The delivery gets what policies have read, and what they want in front of it."""
         delivery, front = self._transaction.delivery, self._take_front()
         for octets in held.pieces():

@@ -1,7 +1,6 @@
 """The verbs that move no mail: RSET, NOOP, QUIT, HELP, VRFY and EXPN (RFC 5321 sections 4.1.1.5 to 4.1.1.10)."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from twistsmtp.delivery.api import Expander, Verifier
@@ -38,12 +37,6 @@ def _may_ask(session: Session) -> bool:
     """Whether the client may know which mailboxes there are. Most who ask want them for spam (RFC 5321 section 7.3)."""
     audience = session.security.verify
     return audience is Audience.EVERYBODY or (audience is Audience.USERS and user_of(session) is not None)
-
-
-@lru_cache(maxsize=64)
-def _is(delivery: type, capability: type) -> bool:
-    """Whether deliveries of a class have a capability. To look costs a tenth of a connection, and every EHLO asks."""
-    return issubclass(delivery, capability)
 
 
 def _listed(session: Session, mailboxes: Sequence[str]) -> Reply:
@@ -114,7 +107,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="VRFY",
         syntax="VRFY mailbox",
         help="Ask whether a mailbox exists.",
-        keyword=lambda session: "VRFY" if _may_ask(session) and _is(type(session.delivery), Verifier) else None,
+        keyword=lambda session: "VRFY" if _may_ask(session) and isinstance(session.delivery, Verifier) else None,
         parse=_string("VRFY mailbox"),
         run=_vrfy,
         stages=ANY_STAGE & ~Stage.BARRED,
@@ -124,7 +117,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="EXPN",
         syntax="EXPN list",
         help="Ask who is on a mailing list.",
-        keyword=lambda session: "EXPN" if _may_ask(session) and _is(type(session.delivery), Expander) else None,
+        keyword=lambda session: "EXPN" if _may_ask(session) and isinstance(session.delivery, Expander) else None,
         parse=_string("EXPN list"),
         run=_expn,
         stages=ANY_STAGE & ~Stage.BARRED,
