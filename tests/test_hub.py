@@ -30,7 +30,7 @@ from zope.interface.verify import verifyObject
 from twistsmtp import hub as module
 from twistsmtp.eager import EagerServer
 from twistsmtp.hub import BATCH, Hub
-from twistsmtp.service import raise_file_limit
+from twistsmtp.openfiles import raise_file_limit
 
 
 class Reader(Protocol):
@@ -490,3 +490,27 @@ Hub.add = tell
 
     def test_asyncio(self) -> None:
         self.deliver("asyncio")
+
+
+class StaleEventTests(SynchronousTestCase):
+    """Events of a turn in which a connection was closed, and a hub got its number."""
+
+    def test_they_are_none_of_the_hubs(self) -> None:
+        if not Hub.is_possible():
+            raise SkipTest("there is no epoll")
+        from twisted.internet.epollreactor import EPollReactor
+
+        reactor = EPollReactor()
+        self.addCleanup(reactor.waker.connectionLost, None)
+        self.addCleanup(reactor._poller.close)
+        hub = Hub(reactor)
+        accepted = Accepted(hub, Reader())
+        self.addCleanup(accepted.peer.close)
+        for event in select.EPOLLOUT, select.EPOLLHUP, select.EPOLLERR, select.EPOLLOUT | select.EPOLLHUP:
+            reactor._doReadOrWrite(hub, hub.fileno(), event)
+            self.assertIn(hub, reactor.getReaders())
+        accepted.peer.send(b"hello")
+        reactor.doIteration(1)
+        self.assertEqual((accepted.protocol.received, accepted.protocol.reason), ([b"hello"], None))
+        accepted.lose()
+        self.assertNotIn(hub, reactor.getReaders())

@@ -180,7 +180,7 @@ class PrintingTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         text = self.printed("--help")
-        rows = [*(each.name for each in SETTINGS), "config", "print-verbs", "version", "help"]
+        rows = [*(each.name for each in SETTINGS), "config", "check", "print-verbs", "version", "help"]
         for name in rows:
             self.assertRegex(text, rf"(?m)^  --{name}( [^ ]+)?\n      \w")
             self.assertRegex(text, rf"(?m)^      Example: --{name}\b")

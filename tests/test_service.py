@@ -31,8 +31,9 @@ from twistsmtp.delivery.discard import Discard
 from twistsmtp.eager import EagerServer
 from twistsmtp.limits import Limits
 from twistsmtp.log import TextObserver
+from twistsmtp.openfiles import raise_file_limit
 from twistsmtp.options import Options
-from twistsmtp.service import SMTPService, StartError, makeService, raise_file_limit
+from twistsmtp.service import SMTPService, StartError, makeService
 from twistsmtp.tls.development import make_development_certificate
 
 

@@ -180,6 +180,22 @@ class ReadTests(FileCase):
             self.have(file, "two")
         self.assertEqual([f"{self.path} has changed, and was read again"], [formatEvent(each) for each in events])
 
+    def test_reload(self) -> None:
+        """At once, whether it has changed or not, and what is wrong is said again."""
+        file = self.file()
+        self.write("two\n")
+        with logged("twistsmtp.textfile") as events:
+            file.reload()
+            self.assertEqual(file.content, ["two"])
+            file.reload()
+            self.path.unlink()
+            for _ in range(2):
+                file.reload()
+        said = [formatEvent(each).removeprefix(f"{self.path} ") for each in events]
+        self.assertEqual(said[:2], ["has changed, and was read again", "is as it was, and was read again"])
+        self.assertEqual([each[:18] for each in said[2:]], ["was not read again"] * 2)
+        self.assertEqual(file.content, ["two"])
+
     def test_replaced(self) -> None:
         """A file that differs in nothing but that it is another."""
         file = self.file()

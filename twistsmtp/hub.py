@@ -16,7 +16,7 @@ import select
 from contextlib import suppress
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
 from twisted.internet.tcp import Connection
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ __all__ = ["BATCH", "Hub"]
 BATCH = 64
 
 
-@implementer(IReadDescriptor)
+@implementer(IReadDescriptor, IHalfCloseableDescriptor)
 class Hub:
     """The connections of *reactor* that have been added, as a reader of it."""
 
@@ -106,6 +106,20 @@ class Hub:
                     else:
                         if why:
                             log.callWithLogger(connection, self._ended, connection, why)
+
+    # Of what happened in one turn of the reactor, an event may be meant for a connection that was closed in the same
+    # turn, and whose number the epoll has got since. To an epoll itself neither of these happens.
+
+    def doWrite(self) -> None:
+        """Nothing."""
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """The reactor watches no more what it thinks has ended: have it do so again."""
+        if self._connections:
+            self._reactor.addReader(self)
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """Nothing."""
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor's word that it ends all that it has."""

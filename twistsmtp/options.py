@@ -7,15 +7,17 @@ from importlib import metadata
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.cred import strcred
 from twisted.python import usage
 
+from twistsmtp.check import check
 from twistsmtp.config import Config, load
 from twistsmtp.delivery.find import delivery_makers
 from twistsmtp.extensions import load_extensions
 from twistsmtp.log import logs_by_itself, one_line
+from twistsmtp.policy.find import policy_makers
 from twistsmtp.settings import SETTINGS, Setting
 from twistsmtp.values import FLAG
 from twistsmtp.verb import Registry
@@ -53,6 +55,13 @@ _MORE_ROWS = (
         "/etc/twistsmtp.toml",
         "no file",
     ),
+    _Row(
+        "check",
+        "",
+        "Check the whole configuration, say in plain words what the server would do, or what is wrong, and exit. "
+        "Nothing is started or written.",
+        "",
+    ),
     _Row("print-verbs", "", "Print the table of verbs and extensions, and exit.", ""),
     _Row("version", "", "Print the version, and exit.", ""),
     _Row("help", "", "Print this, and exit.", ""),
@@ -70,10 +79,16 @@ class Options(usage.Options):
     )
     #: What the command line and its file make; `parseOptions` sets it.
     config: Config
+    #: The same as they are now, told the name of the server where they have none; ``None`` where there is no file.
+    read: Callable[[str], Config] | None = None
 
     def opt_print_verbs(self) -> None:
         """Print the table of verbs and extensions, and exit."""
         self["print-verbs"] = True
+
+    def opt_check(self) -> None:
+        """Check the configuration, say what the server would do, and exit."""
+        self["check"] = True
 
     def opt_version(self) -> NoReturn:
         """Print the version, and exit."""
@@ -108,8 +123,14 @@ class Options(usage.Options):
         for each in SETTINGS:
             if each.secret:
                 self.pop(each.name, None)  # a repr of this dictionary would show it
+        file = self["config"]
+        if file is not None:
+            path = str(Path(file).absolute())  # a daemon goes to another folder
+            self.read = lambda hostname: load(given | flags, path, hostname)
+        if self.get("check"):
+            sys.exit(check(given | flags, file, self.parent))
         try:
-            self.config = load(given | flags, self["config"])
+            self.config = load(given | flags, file)
             if self.get("print-verbs"):
                 registry = Registry(CORE, load_extensions(self.config.extensions))
                 sys.stdout.write(registry.table() + "\n")
@@ -159,8 +180,9 @@ def _explain(row: _Row, width: int) -> Iterator[str]:
 
 def _choices(name: str) -> Iterator[tuple[str, str]]:
     """What plugins add to an option: how each is written, and what it is."""
-    if name == "delivery":
-        for maker in delivery_makers():
+    makers: dict[str, Callable[[], list[Any]]] = {"delivery": delivery_makers, "policy": policy_makers}
+    if name in makers:
+        for maker in makers[name]():
             yield maker.synopsis, maker.help
     elif name == "auth":
         for factory in strcred.findCheckerFactories():

@@ -62,6 +62,8 @@ class SMTPProtocol(Connection):
 
     def work(self) -> None:
         """Carry out what was received, as far as that goes now, and send the replies."""
+        if self._draining:
+            self.drain()
         buffer, position, done = self._buffer, 0, 0
         while self.ready and position < len(buffer):
             intake = self._intake
@@ -79,6 +81,8 @@ class SMTPProtocol(Connection):
                     self.lineReceived(buffer[position:end])
                 position = end + 2
             done = position
+            if self._draining:
+                self.drain()
             if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
                 buffer, position = self._buffer, 0
         if done:
@@ -86,15 +90,13 @@ class SMTPProtocol(Connection):
         self._buffer = buffer[position:] if self._closing_since is None else b""
         if self._out:
             self.flush()
-        if self._draining:
-            self.drain()
         if self._half_closed and self.ready:
             self.transport.loseConnection()
 
     def _unended(self, buffer: bytes, position: int) -> int:
         """Look at a line that has no end yet; too long a one is thrown away as it comes, but for a last CR."""
         excess = len(buffer) - position
-        if not self._overlong and excess < self.factory.limits.command_line + self.factory.registry.greatest_allowance:
+        if not self._overlong and excess < self.session.limits.command_line + self.factory.registry.greatest_allowance:
             return position
         if not self._overlong:
             self._overlong_verb = self._verb_of(buffer[position : position + LONGEST_NAME])
@@ -165,7 +167,7 @@ class SMTPProtocol(Connection):
             if verb is None:
                 self._unrecognized(name)
                 return
-            room = factory.limits.command_line - 2
+            room = session.limits.command_line - 2
             if len(line) > room and len(line) > room + factory.registry.allowance(name):
                 argument = ""  # as where the line comes in pieces, and is not kept
                 raise Refusal(self._too_long(verb))
@@ -206,7 +208,7 @@ class SMTPProtocol(Connection):
         self._carry_out_of(partial(asked.answer, line if len(line) <= asked.limit - 2 else None))
 
     def _unrecognized(self, name: str) -> None:
-        limits, replies, counts = self.factory.limits, self.factory.replies, self.session.counts
+        limits, replies, counts = self.session.limits, self.factory.replies, self.session.counts
         if name in limits.not_smtp:
             self.close(replies.not_smtp)
             return
@@ -314,7 +316,7 @@ class SMTPProtocol(Connection):
         transaction = self.session.transaction
         if reply is not self.factory.replies.too_many_recipients or transaction is None:
             return False
-        return transaction.asked <= self.factory.limits.recipients + SPARE_RECIPIENTS
+        return transaction.asked <= self.session.limits.recipients + SPARE_RECIPIENTS
 
     def _say(self, reply: Reply) -> None:
         if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends
@@ -341,7 +343,7 @@ class SMTPProtocol(Connection):
         counts = self.session.counts
         counts.errors += 1
         counts.errors_in_a_row += 1
-        if counts.errors_in_a_row >= self.factory.limits.errors:
+        if counts.errors_in_a_row >= self.session.limits.errors:
             self.close(self.factory.replies.too_many_errors)
 
 

@@ -9,33 +9,36 @@ To run it in an application that is there already::
 """
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorFromThreads
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, reason
 from twistsmtp.config import Config, ConfigError
-from twistsmtp.delivery.api import Starter
 from twistsmtp.eager import eager
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.lifecycle import PartError, Parts
 from twistsmtp.log import logs_by_itself, one_line, twistd_observer
+from twistsmtp.notify import Notifier
+from twistsmtp.openfiles import allow_connections
 from twistsmtp.options import Options, give_up
+from twistsmtp.renewal import take_up
 from twistsmtp.tls.development import is_development
 
-__all__ = ["Options", "SMTPService", "StartError", "makeService", "raise_file_limit"]
+__all__ = ["Options", "SMTPService", "StartError", "makeService"]
 
 #: Connections that wait to be accepted; the system may allow fewer.
 BACKLOG = 1024
@@ -43,32 +46,47 @@ BACKLOG = 1024
 #: Where LMTP must not be spoken.
 SMTP_PORT = 25
 
-#: Files that are open apart from the connections': ports, the log, the reactor's own, what threads open.
-OTHER_FILES = 100
-
 _log = Logger(namespace="twistsmtp.service")
 
 
 class StartError(Exception):
-    """An endpoint cannot be listened on, or the delivery does not start. The text is one line that names it and why."""
+    """An endpoint cannot be listened on, or the delivery, a policy or a checker does not start. The text is one line
+    that names it and why."""
 
 
 class SMTPService(MultiService):
     """An SMTP server.
 
-    A delivery that is a `Starter` is started as the user that the server will run as; what it raises ends the start.
+    The delivery, the checkers and the policies take part in its life where they can: `twistsmtp.lifecycle`. They are
+    started as the user that the server will run as, and stopped when the last connection has ended. It may be started
+    again.
 
     :param config: all that it is told.
     :param reactor: where it listens, and its clock; by default the global reactor.
+    :param read: the configuration as it is now, told the name that the server goes by. Without it there is none to be
+        read again.
+    :param in_thread: calls a function in a thread, as `deferToThread`.
     :raises ConfigError: an endpoint, the delivery, a certificate, a checker, a mechanism or an extension cannot be made
         of its text.
     """
 
-    def __init__(self, config: Config, reactor: Any = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any = None,
+        *,
+        read: Callable[[str], Config] | None = None,
+        in_thread: Callable[..., "Deferred[Any]"] = deferToThread,
+    ) -> None:
         MultiService.__init__(self)
         if reactor is None:
             from twisted.internet import reactor
         self.config = config
+        self._reactor = reactor
+        self._read = read
+        self._in_thread = in_thread
+        self._reading = DeferredLock()
+        self._parts = Parts(self._find_parts, reactor)
         #: The certificates of the server, if it has any.
         self.certificates = make_certificates(config, reactor)
         self.factory, self.lmtp_factory = make_factories(config, self.certificates, reactor)
@@ -86,7 +104,7 @@ class SMTPService(MultiService):
         :raises StartError: an endpoint cannot be listened on; then none is.
         """
         MultiService.privilegedStartService(self)
-        _allow_connections(self.config.limits.connections)
+        allow_connections(self.config.limits.connections)
         errors: list[StartError] = []
         self._tell = errors.append
         self._listening = [
@@ -99,41 +117,97 @@ class SMTPService(MultiService):
             raise errors[0]
 
     def startService(self) -> None:
-        """Listen, unless that has been done, start the delivery, and log what the server does.
+        """Listen, unless that has been done, start the parts, and log what the server does.
 
         :raises StartError: one of these failed; then nothing is listened on.
         """
         if not self._listening:
             self.privilegedStartService()
         try:
-            if isinstance(self.factory.delivery, Starter):
-                self.factory.delivery.start()
-        except Exception as error:
+            self._parts.start()
+        except PartError as error:
             self._stop_listening()
-            raise StartError(f"delivery {self.config.delivery!r}: {reason(error)}") from error
+            Deferred.fromCoroutine(self._parts.stop())
+            raise StartError(f"{error.name}: {reason(error.error)}") from error
         MultiService.startService(self)
         domains = ("every domain" if domain == "*" else domain for domain in self.config.domains)
         _log.info("takes mail for {domains}", domains=", ".join(domains))
-        _log.info("gives it to {delivery}", delivery=self.config.delivery)
+        _log.info("gives it to {delivery}", delivery="; ".join(self.config.destinations))
 
     def stopService(self) -> "Deferred[None]":
-        """Listen no more, and end the connections in order.
+        """Listen no more, end the connections in order, and then stop the parts. Messages that are under way have
+        `Config.drain_time` to end.
 
         :returns: fires when that is done.
         """
-        ended = [
-            self._stop_listening(),
-            self.factory.shutdown(),
-            self.lmtp_factory.shutdown(),
-            maybeDeferred(MultiService.stopService, self),
-        ]
-        return DeferredList(ended, consumeErrors=True).addCallback(lambda _: None)
+        return Deferred.fromCoroutine(self._stop())
 
-    def reload(self) -> None:
-        """Read the certificates again. SIGHUP does this where the service is a process of its own.
+    def hurry(self) -> None:
+        """The service is being stopped: wait no longer for the messages that are under way."""
+        for factory in self._factories:
+            factory.shutdown(0)
 
-        A development certificate comes too late now to be refused; but the log says what is wrong with it.
+    def reload(self) -> "Deferred[None]":
+        """Read again what can be: the certificates, what the parts read, and the configuration. No connection is
+        dropped, and what cannot be read stays as it is; the log says so. SIGHUP does this where the service is a
+        process of its own.
+
+        :returns: fires when that is done.
         """
+        self._reload_certificates()
+        self._parts.reload()
+        if self._read is None:
+            return succeed(None)
+        return self._reading.run(self._read_again, self._read)
+
+    def start_failed(self, error: StartError) -> None:
+        """An endpoint has failed that took its time to. The others are still listened on."""
+        _log.critical("{error}", error=str(error))
+
+    # --- the parts of its life ---------------------------------------------------------------------------------
+
+    @property
+    def _factories(self) -> tuple[SMTPFactory, ...]:
+        return self.factory, self.lmtp_factory
+
+    def _find_parts(self) -> Iterator[tuple[str, object]]:
+        """The parts, and what the operator calls them."""
+        for factory in self._factories:
+            yield f"delivery {'; '.join(self.config.destinations)!r}", factory.delivery
+            portal = factory.security.portal
+            for checker in portal.checkers.values() if portal else ():
+                yield f"checker {type(checker).__name__}", checker
+            for policy in factory.policies:
+                yield f"policy {type(policy).__name__}", policy
+
+    async def _stop(self) -> None:
+        stopped = maybeDeferred(MultiService.stopService, self)
+        closed = self._stop_listening()
+        await self._drain()
+        await closed
+        await self._drain()  # of those that a proxy's header came for when there was nobody left
+        await self._parts.stop()
+        await stopped
+
+    def _drain(self) -> "Deferred[Any]":
+        grace = self.config.drain_time
+        return DeferredList([factory.shutdown(grace) for factory in self._factories], consumeErrors=True)
+
+    def _read_again(self, read: Callable[[str], Config]) -> "Deferred[None]":
+        return self._in_thread(read, self.config.hostname).addCallbacks(self._take_up, self._keep)
+
+    def _take_up(self, config: Config) -> None:
+        self.config = take_up(config, self.config, self._factories)
+        allow_connections(self.config.limits.connections)
+
+    def _keep(self, failure: Failure) -> None:
+        if failure.check(ConfigError) is None:
+            _log.failure("the configuration could not be read again, and stays as it is", failure)
+        else:
+            _log.error("the configuration stays as it is: {error}", error=one_line(str(failure.value)))
+
+    def _reload_certificates(self) -> None:
+        """A development certificate comes too late now to be refused; but the log says what is wrong with it."""
         if self.certificates is None:
             return
         self.certificates.reload()
@@ -146,9 +220,7 @@ class SMTPService(MultiService):
                         address=_address(port),
                     )
 
-    def start_failed(self, error: StartError) -> None:
-        """An endpoint has failed that took its time to. The others are still listened on."""
-        _log.critical("{error}", error=str(error))
+    # --- listening ---------------------------------------------------------------------------------------------
 
     def _listen(self, text: str, endpoint: Any, factory: SMTPFactory) -> "Deferred[None]":
         port = maybeDeferred(endpoint.listen, factory)
@@ -204,39 +276,6 @@ def _address(port: IListeningPort) -> str:
     return os.fsdecode(host.name or b"") if isinstance(host, UNIXAddress) else str(host)
 
 
-# --- open files --------------------------------------------------------------------------------------------
-
-
-def raise_file_limit(wanted: int) -> int:
-    """Have the system allow this process *wanted* open files, or as many as it will.
-
-    :returns: how many it allows.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    endless = resource.RLIM_INFINITY
-    if soft == endless or soft >= wanted:
-        return wanted if soft == endless else soft
-    greater, possible = (hard, wanted) if hard == endless else (max(wanted, hard), min(wanted, hard))
-    for limits in ((wanted, greater), (possible, hard)):  # the former may be for root alone
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            return limits[0]
-    return soft
-
-
-def _allow_connections(connections: int) -> None:
-    """Each connection is a file, and each message that comes may be another."""
-    files = raise_file_limit(2 * connections + OTHER_FILES)
-    if files < connections + OTHER_FILES:
-        _log.warn(
-            "only {files} files may be open (ulimit -n), so there can be no more than {possible} connections, "
-            "though max-connections is {connections}",
-            files=files,
-            possible=max(files - OTHER_FILES, 0),
-            connections=connections,
-        )
-
-
 # --- twistd and twist --------------------------------------------------------------------------------------
 
 
@@ -247,9 +286,9 @@ def makeService(options: Options) -> SMTPService:
     :raises SystemExit: the same under twistd or twist, after one line that says why.
     """
     if options.parent is None:
-        return SMTPService(options.config)
+        return SMTPService(options.config, read=options.read)
     try:
-        return _Command(options.config, options.parent)
+        return _Command(options.config, options.parent, options.read)
     except (ConfigError, OSError) as error:
         give_up(options, error)
 
@@ -258,9 +297,12 @@ class _Command(SMTPService):
     """The server as twistd's or twist's only business: it writes the log, and ends the process if it cannot
     start."""
 
-    def __init__(self, config: Config, parent: Mapping[str, Any]) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, parent: Mapping[str, Any], read: Callable[[str], Config] | None) -> None:
+        super().__init__(config, read=read)
         self._parent = parent
+        self._notifier = Notifier.from_environment()
+        self._handlers: dict[int, Any] = {}
+        self._told_to_end = False
         self._observer = twistd_observer(parent, config.log_format)
         owner = logs_by_itself(parent)
         if owner and config.log_format != "text":
@@ -278,12 +320,54 @@ class _Command(SMTPService):
     def startService(self) -> None:
         with self._giving_up():
             super().startService()
-        signal.signal(signal.SIGHUP, self._hang_up)
+        self._take(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._reactor.callWhenRunning(self._take_endings)  # which the reactor takes for itself when it begins to run
+        self._notifier.keep_alive(self._reactor)
+        DeferredList(self._listening).addCallback(self._is_ready)
 
-    def _hang_up(self, *_: object) -> None:
-        from twisted.internet import reactor
+    def stopService(self) -> "Deferred[None]":
+        waiting = sum(len(each.connections) for each in self._factories)
+        self._notifier.stopping(f"connections to end: {waiting}")
+        return super().stopService().addBoth(self._has_stopped)
 
-        cast(IReactorFromThreads, reactor).callFromThread(self.reload)
+    def reload(self) -> "Deferred[None]":
+        if not self.running:
+            return succeed(None)
+        self._notifier.reloading()
+        return super().reload().addBoth(self._is_ready)
+
+    def _is_ready(self, _: object) -> None:
+        if self.running:
+            where = ", ".join(map(_address, self.ports))
+            self._notifier.ready(f"listens on {where}; gives mail to {'; '.join(self.config.destinations)}")
+
+    def _has_stopped(self, _: object) -> None:
+        self._notifier.stop()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+        self._told_to_end = False
+
+    # --- signals -----------------------------------------------------------------------------------------------
+
+    def _take(self, number: int, handler: Callable[[int, Any], object]) -> None:
+        before = signal.signal(number, handler)
+        self._handlers.setdefault(number, before)
+
+    def _take_endings(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            reactors = signal.getsignal(number)
+            if self.running and callable(reactors):
+                self._take(number, partial(self._end, reactors))
+
+    def _end(self, reactors: Callable[[int, Any], object], number: int, frame: Any) -> None:
+        """SIGTERM or SIGINT has come. The first stops the reactor, which knows no better answer to a second one than a
+        traceback."""
+        if self._told_to_end or not self.running:
+            self._reactor.callFromThread(self.hurry)
+        else:
+            self._told_to_end = True
+            reactors(number, frame)
 
     def start_failed(self, error: StartError) -> None:
         super().start_failed(error)

@@ -134,6 +134,13 @@ class TextFile(Generic[T]):
             self._look()
         return self._wait() if self._reading else self.content
 
+    def reload(self) -> None:
+        """Read the file now, whether it seems to have changed or not. Who asks meanwhile waits for that."""
+        if not self._reading:
+            self._looked = self._seconds()
+            self.error = None  # so that what is still wrong is said again
+            self._begin(stamp_of(self.path))
+
     def _wait(self) -> Deferred[T]:
         turn: Deferred[None] = Deferred()
         self._waiting.append(turn)
@@ -147,10 +154,14 @@ class TextFile(Generic[T]):
         # Before reading: what changes meanwhile is a change still to come.
         stamp = stamp_of(self.path)
         if stamp != self._stamp:
-            self._stamp = stamp
-            self._reading = True
-            reading = maybeDeferred(self._in_thread, self._read)
-            reading.addCallbacks(self._changed, self._failed).addBoth(self._end)
+            self._begin(stamp)
+
+    def _begin(self, stamp: Stamp | None) -> None:
+        change = "has changed, and" if stamp != self._stamp else "is as it was, and"
+        self._stamp = stamp
+        self._reading = True
+        reading = maybeDeferred(self._in_thread, self._read)
+        reading.addCallbacks(self._changed, self._failed, callbackArgs=(change,)).addBoth(self._end)
 
     def _read(self) -> T:
         """What the file has. It blocks."""
@@ -158,9 +169,9 @@ class TextFile(Generic[T]):
             octets = file.read()
         return self._parse(octets)
 
-    def _changed(self, content: T) -> None:
+    def _changed(self, content: T, change: str) -> None:
         self.content, self.error = content, None
-        _log.info("{path} has changed, and was read again", path=self.path)
+        _log.info("{path} {change} was read again", path=self.path, change=change)
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value

@@ -1,0 +1,185 @@
+"""``--check``: what the server would do, and what is wrong with what it was told."""
+
+import os
+import sys
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tls.support import issue, write
+from twistsmtp import check as module
+from twistsmtp.check import check
+from twistsmtp.options import Options
+from twistsmtp.tls.development import make_development_certificate
+
+
+class CheckTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.reactor = MemoryReactorClock()
+        self.certificate = str(write(self.folder / "mx.pem", issue("mx.test", "192.0.2.1")))
+
+    def file(self, text: str) -> str:
+        path = self.folder / "smtp.toml"
+        path.write_text(text)
+        return str(path)
+
+    def check(
+        self, text: str | None, options: Mapping[str, object] | None = None, parent: Mapping[str, object] | None = None
+    ) -> tuple[int, list[str], list[str]]:
+        """The status, what is said, and what is said to be wrong, with ``FILE`` for the name of the file."""
+        output, errors = StringIO(), StringIO()
+        file = None if text is None else self.file(text)
+        status = check(options or {}, file, parent, output=output, errors=errors, reactor=self.reactor)
+        said = [stream.getvalue().replace(str(file), "FILE").splitlines() for stream in (output, errors)]
+        return status, said[0], said[1]
+
+    def wrong(self, text: str, **options: object) -> list[str]:
+        """What is wrong with a file."""
+        status, said, errors = self.check(text, options)
+        self.assertEqual((status, said), (1, []))
+        return errors
+
+
+class RightTests(CheckTestCase):
+    def test_all_of_it(self) -> None:
+        maildir = Path("Maildir-of-check")
+        status, said, errors = self.check(
+            f"""
+            listen = ["tcp:25:interface=192.0.2.1", "tls:465"]
+            listen-lmtp = "systemd:domain=UNIX:name=lmtp"
+            hostname = "mx.test"
+            domain = ["a.test", "b.test"]
+            tls-cert = "{self.certificate}"
+            auth = "memory:ada:TOPSECRET"
+            mechanism = ["PLAIN", "LOGIN"]
+            relay-authenticated = true
+            delivery = "maildir:{maildir}:create=yes"
+            extension = ["size", "starttls", "auth"]
+            [limits]
+            hops = 50
+            message-size = "50M"
+            """,
+            parent={"uid": 4_000_000, "gid": 4_000_001},
+        )
+        self.assertEqual((status, errors), (0, []))
+        self.assertEqual(
+            [line for line in said if "valid until" not in line],
+            [
+                "FILE and the command line are right. The server would",
+                "- listen as mx.test",
+                "- listen on",
+                "  - tcp:25:interface=192.0.2.1 (SMTP, STARTTLS)",
+                "  - tls:465 (SMTP, TLS from the first octet)",
+                "  - systemd:domain=UNIX:name=lmtp (LMTP, STARTTLS, a socket that is passed to it when it starts)",
+                "- run as user 4000000, group 4000001",
+                "- take mail for",
+                "  - a.test",
+                "  - b.test",
+                "  - every domain there is, from users",
+                "- take it from everybody",
+                f"- give it to maildir:{maildir}:create=yes",
+                "- know users by memory, by the mechanisms PLAIN LOGIN, under TLS only",
+                "- ask these policies RelayRule",
+                "- offer the extensions size starttls auth",
+                "- have other limits than the defaults",
+                "  - limits.message-size = 50M, in place of 32M",
+                "  - limits.hops = 50, in place of 100",
+            ],
+        )
+        [certificate] = [line for line in said if "valid until" in line]
+        self.assertRegex(
+            certificate,
+            r"\A- encrypt with the certificate for mx\.test, 192\.0\.2\.1, valid until \d{4}-\d\d-\d\d, in \d+ days",
+        )
+        self.assertFalse(maildir.exists())
+        self.assertEqual((self.reactor.tcpServers, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_no_file(self) -> None:
+        status, said, errors = self.check(None, {"hostname": "mx.test", "domain": ["*"], "delivery": "discard:"})
+        self.assertEqual((status, errors), (0, []))
+        self.assertEqual(said[0], "The command line is right. The server would")
+        self.assertIn("- take mail for every domain there is", said)
+        self.assertIn(f"- run as user {_me()}", said[3])
+
+    def test_something_to_look_at(self) -> None:
+        """It is no reason not to start."""
+        status, _, errors = self.check('exclude-mechanism = "PLAIN"\n\n')
+        self.assertEqual(status, 0)
+        self.assertEqual(errors, ["FILE:1: warning: exclude-mechanism is of no use without auth"])
+
+    def test_development_certificate(self) -> None:
+        path = make_development_certificate(self.folder / "dev")
+        _, said, _ = self.check(f'tls-cert = "{path}"\n')
+        self.assertIn("made for development, and so for this machine alone", " ".join(" ".join(said).split()))
+
+
+class WrongTests(CheckTestCase):
+    CASES: Mapping[str, list[str]] = {
+        'hostname = "mx.test"\nmax-size = "huge"\n': [
+            "FILE:2: max-size: 'huge' is not a size, such as 500K, 32M or 1G"
+        ],
+        "\n\n[limits]\nhop = 1\n": ["FILE:4: 'limits.hop' is not a setting; did you mean limits.hops?"],
+        'hostname = "mx.test"\nlisten = "tcp:25\n': ["FILE:2: Illegal character '\\n' (at line 2, column 17)"],
+        'require-tls = true\ndelivery = "discard:"\n': ["FILE:1: require-tls is of no use without tls-cert"],
+        'delivery = "nowhere:"\nlisten = [\n  "tcp:25",\n  "tcp:x"]\n': [
+            "FILE:1: delivery 'nowhere:': no delivery is called 'nowhere'; there are",
+            "FILE:4: listen 'tcp:x': 'x' is not a number",
+        ],
+        'listen = "tls:465"\ntls-cert = ["/nowhere/a.pem",\n"/nowhere/b.pem"]\n': [
+            "FILE:2: tls-cert: No such file or directory: /nowhere/a.pem"
+        ],
+        'auth = [\n"memory:ada:TOPSECRET",\n"passwd:/nowhere/users"]\nplaintext-auth = true\n': [
+            "FILE:3: auth passwd: "
+        ],
+    }
+
+    def test_by_line(self) -> None:
+        for text, expected in self.CASES.items():
+            errors = self.wrong(text)
+            self.assertEqual(len(errors), len(expected), errors)
+            for error, start in zip(errors, expected, strict=True):
+                self.assertTrue(error.startswith(start), error)
+            self.assertNotIn("TOPSECRET", str(errors))
+
+    def test_in_a_file_that_the_file_names(self) -> None:
+        senders = self.folder / "senders"
+        senders.write_text("a@b.test ada\nnonsense\n")
+        [error] = self.wrong(f'hostname = "mx.test"\nsender-login = "{senders}"\n')
+        self.assertTrue(error.startswith(f"FILE:2: sender-login: {senders}: line 2: "), error)
+
+    def test_on_the_command_line(self) -> None:
+        self.assertEqual(self.wrong('listen = "tcp:25"\n', listen=["tcp:x"]), ["listen 'tcp:x': 'x' is not a number"])
+        self.assertEqual(
+            self.wrong('max-size = "1M"\n', **{"max-size": "huge"}),
+            ["--max-size: 'huge' is not a size, such as 500K, 32M or 1G"],
+        )
+
+    def test_no_such_file(self) -> None:
+        errors = StringIO()
+        self.assertEqual(check({}, "/nowhere/x", output=StringIO(), errors=errors, reactor=self.reactor), 1)
+        self.assertEqual(errors.getvalue(), "--config /nowhere/x: No such file or directory\n")
+
+
+class OptionTests(CheckTestCase):
+    def test_exits(self) -> None:
+        for text, status in ('delivery = "discard:"\n', 0), ("nothing = 1\n", 1):
+            self.patch(sys, "stdout", StringIO())
+            self.patch(sys, "stderr", StringIO())
+            error = self.assertRaises(SystemExit, Options().parseOptions, ["--config", self.file(text), "--check"])
+            self.assertEqual(error.code, status)
+
+    def test_whole_width(self) -> None:
+        """No line is wider than a terminal, unless a word is."""
+        _, said, _ = self.check('delivery = "discard:"\n')
+        self.assertLessEqual(max(map(len, said)), module._WIDTH)
+
+
+def _me() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
