@@ -5,6 +5,7 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.tcp import Client
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
 from zope.interface.verify import verifyObject
@@ -36,6 +37,18 @@ class AnswerTests(WebCase):
             self.assertEqual(b"ada", await self.check(self.code(code)))
         [request] = self.page.requests
         self.assertEqual((b"GET", b"ada", b"hunter2"), (request.method, request.getUser(), request.getPassword()))
+
+    async def test_stopped(self) -> None:
+        """The connection that was kept is closed; and it may be asked again."""
+        from twisted.internet import reactor
+
+        self.url, _ = self.serve(self.code(200))
+        checker = HTTPChecker(self.url, self.web)
+        for _ in range(2):
+            await checker.requestAvatarId(UsernamePassword(b"ada", b"hunter2"))
+            [kept] = [each for each in reactor.getReaders() if isinstance(each, Client)]
+            await checker.stop()
+            self.assertNotIn(kept, reactor.getReaders())
 
     async def test_not_ascii(self) -> None:
         self.assertEqual("amélie".encode(), await self.check(self.code(200), "amélie", "pässwörd:x"))

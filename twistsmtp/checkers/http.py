@@ -50,6 +50,10 @@ class HTTPChecker:
         checked = checked_url(url, insecure=yes_or_no("insecure", insecure))
         return cls(checked, Web(timeout=number("timeout", timeout), ca=ca))
 
+    def stop(self) -> Deferred[None]:
+        """See `Stopper`."""
+        return self._web.close()
+
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Whose credentials they are.
 

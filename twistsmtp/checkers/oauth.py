@@ -19,6 +19,7 @@ from twistsmtp.checkers.claims import Claims, Rejected, Rules
 from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.keyset import KeySet, SignedTokens
 from twistsmtp.checkers.web import Web, basic
+from twistsmtp.later import Later
 from twistsmtp.makers import number, yes_or_no
 from twistsmtp.sasl.credentials import IBearerToken
 from twistsmtp.web import checked_url, place
@@ -52,14 +53,18 @@ class OAuthChecker:
     :param source: what tokens are checked by.
     :param rules: what has to be said of them.
     :param now: seconds since 1970.
+    :param web: what *source* asks, if it asks anybody.
     """
 
     credentialInterfaces = (IBearerToken,)
 
-    def __init__(self, source: TokenSource, rules: Rules, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, source: TokenSource, rules: Rules, now: Callable[[], float] = time.time, web: Web | None = None
+    ) -> None:
         self._source = source
         self._rules = rules
         self._now = now
+        self._web = web
 
     @classmethod
     def from_options(
@@ -107,13 +112,15 @@ class OAuthChecker:
             scope=frozenset(_list(scope)),
             expires=bool(jwks),
         )
-        if introspect:
-            url = checked_url(introspect, insecure=allowed)
-            return cls(Introspection(Web(timeout=seconds, ca=ca), url, *_client(client)), rules)
-        if "://" not in jwks:
+        if jwks and "://" not in jwks:
             return cls(SignedTokens(_keys_in_file(jwks)), rules)
-        url = checked_url(jwks, insecure=allowed)
-        return cls(SignedTokens(_keys_at(Web(timeout=seconds, ca=ca), url)), rules)
+        url, web = checked_url(introspect or jwks, insecure=allowed), Web(timeout=seconds, ca=ca)
+        source = Introspection(web, url, *_client(client)) if introspect else SignedTokens(_keys_at(web, url))
+        return cls(source, rules, web=web)
+
+    def stop(self) -> Later[None]:
+        """See `Stopper`."""
+        return self._web.close() if self._web else None
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Whose token it is; that is left in the credentials' ``username`` as well.
