@@ -25,7 +25,7 @@ LOCAL = (
 
 
 class Strangers:
-    """Clients that are neither trusted, nor local, nor users.
+    """Clients that are neither trusted, nor local, nor users. One of LMTP is a mail server that has asked its own.
 
     :param trusted: networks and addresses that are none, besides `LOCAL`.
     :raises ValueError: one of them is no network.
@@ -36,7 +36,7 @@ class Strangers:
 
     def address(self, session: Session) -> IPv4Address | IPv6Address | None:
         """The client's address, if it is not trusted by that; ``None`` as well where it has none that is known."""
-        if session.peer in self._others:
+        if session.lmtp or session.peer in self._others:
             return None
         try:
             return ip_address(session.client.partition("%")[0])
