@@ -65,6 +65,7 @@ class Session:
         "annotations",
         "checks",
         "client",
+        "client_name",
         "clients",
         "clock",
         "counts",
@@ -121,6 +122,8 @@ class Session:
         self.peer = self.origin = peer
         #: The client's address as text: an IP address, or ``"local"`` for a unix socket.
         self.client = client_of(peer)
+        #: The host name of that address, where a policy has found out that it is really its own.
+        self.client_name: str | None = None
         #: Whom the connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, or ``""``
         #: for a unix socket.
         self.network = network_of(self.client)
@@ -285,7 +288,7 @@ class Session:
         self.dismiss(log_out)
         self.delivery = self.visitor = self._anybodys
         self.clients.leave(self.network)
-        self.peer, self.client = peer, client_of(peer)
+        self.peer, self.client, self.client_name = peer, client_of(peer), None
         self.network = network_of(self.client)
         self.clients.enter(self.network)
 

@@ -42,7 +42,7 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     if envelope.reverse_path.parameters:
         to = "\t" + " ".join(filter(None, (to[1:], *_clauses(session, envelope.reverse_path))))
     protocol = _protocol(session, envelope.reverse_path)
-    stamp = f"{_stamp(session.helo, session.client, session.hostname, protocol)}{envelope.id}\r\n"
+    stamp = f"{_stamp(session.helo, session.client, session.client_name, session.hostname, protocol)}{envelope.id}\r\n"
     tls = "" if session.tls is None else _tls(session.tls, alone=to == "\t")
     return f"{stamp}{to}{tls}; {date_time(int(now))}\r\n".encode()
 
@@ -96,16 +96,18 @@ _SUITE = re.compile(r"((?:EC)?DHE-(?:RSA|ECDSA))-(AES(?:128|256)-GCM-SHA(?:256|3
 
 
 @lru_cache(maxsize=1024)
-def _stamp(helo: str | None, client: str, hostname: str, protocol: str) -> str:
+def _stamp(helo: str | None, client: str, name: str | None, hostname: str, protocol: str) -> str:
     """All of the field that is the same for every message of a session, up to the id."""
-    return f"Received: from {helo} ({_tcp_info(client)})\r\n\tby {hostname} (twistsmtp) with {protocol} id "
+    return f"Received: from {helo} ({_tcp_info(client, name)})\r\n\tby {hostname} (twistsmtp) with {protocol} id "
 
 
-def _tcp_info(client: str) -> str:
-    """The client's address as an address literal (RFC 5321 section 4.1.3)."""
+def _tcp_info(client: str, name: str | None) -> str:
+    """The client's name, if it has one, and its address as an address literal (RFC 5321 sections 4.1.3 and 4.4)."""
     if ":" in client:
-        return f"[IPv6:{client.partition('%')[0]}]"
-    return f"[{client}]" if client[0].isdigit() else client
+        literal = f"[IPv6:{client.partition('%')[0]}]"
+    else:
+        literal = f"[{client}]" if client[0].isdigit() else client
+    return literal if name is None else f"{name} {literal}"
 
 
 def _protocol(session: Session, reverse_path: ReversePath) -> str:

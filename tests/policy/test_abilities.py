@@ -13,10 +13,10 @@ from tests.support import Client, Server
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction
 from twistsmtp.delivery.memory import Memory
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
+from twistsmtp.held import IN_MEMORY, PIECE
 from twistsmtp.later import Later, awaited
 from twistsmtp.policy.api import Policy
 from twistsmtp.session import Phase, Session
-from twistsmtp.held import IN_MEMORY, PIECE
 from twistsmtp.wire.grammar import parse_mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 

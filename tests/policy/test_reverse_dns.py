@@ -54,7 +54,8 @@ class LookupTests(SynchronousTestCase):
         server.factory.renew(server.factory.limits, [ReverseDNS(dns=DNS(self.names, reactor=server.clock))])
         client = server.connect(peer).hello()
         self.assertEqual(["250 2.1.0", OK], client.codes("MAIL FROM:<>", "RCPT TO:<b@mx.test>"))
-        return reverse_name(client.session)
+        self.session = client.session
+        return reverse_name(self.session)
 
     def test_confirmed(self) -> None:
         for peer in ("192.0.2.1", IPv6Address("TCP", "2001:db8::1", 1), IPv6Address("TCP", "::ffff:192.0.2.1", 1)):
@@ -64,6 +65,12 @@ class LookupTests(SynchronousTestCase):
     def test_another(self) -> None:
         """An address says that it has somebody else's name."""
         self.assertEqual(ReverseName(Standing.UNCONFIRMED, None, ("mx.client.test",)), self.look_up("192.0.2.2"))
+
+    def test_the_received_field(self) -> None:
+        """It has the name if it leads back, and no other (RFC 5321 section 4.4)."""
+        for address, name in (("192.0.2.1", "mx.client.test"), ("192.0.2.2", None)):
+            self.look_up(address)
+            self.assertEqual(self.session.client_name, name)
 
     def test_missing(self) -> None:
         self.assertEqual(ReverseName(Standing.MISSING), self.look_up("192.0.2.3"))

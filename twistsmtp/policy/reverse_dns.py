@@ -141,6 +141,7 @@ class ReverseDNS(Policy):
 
         def keep(found: ReverseName) -> None:
             session.annotations[KEY] = found
+            session.client_name = found.name
 
         return then(asked.wait(), keep)
 
