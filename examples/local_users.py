@@ -9,12 +9,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
-from twistsmtp.delivery.discard import Discard
-from twistsmtp.envelope import Recipient
-from twistsmtp.factory import SMTPFactory
-from twistsmtp.policy.api import Policy
-from twistsmtp.session import Session
-from twistsmtp.wire.reply import Refusal
+from twistsmtp import Discard, Policy, Recipient, Refusal, Session, SMTPFactory
 
 
 class KnownRecipients(Policy):

@@ -8,8 +8,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from twistsmtp.delivery.memory import Memory
-from twistsmtp.factory import SMTPFactory
+from twistsmtp import Memory, SMTPFactory
 
 
 def send_welcome(address: str, port: int) -> None:

@@ -7,13 +7,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 
-from twistsmtp.delivery.discard import Discard
+from twistsmtp import Discard, Extension, Reply, Session, SMTPFactory, Verb
 from twistsmtp.extensions import load_extensions
-from twistsmtp.factory import SMTPFactory
-from twistsmtp.session import Session
-from twistsmtp.verb import Extension, Verb
 from twistsmtp.verbs.arguments import no_argument
-from twistsmtp.wire.reply import Reply
 
 XTIME = Verb(
     name="XTIME",

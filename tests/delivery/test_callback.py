@@ -14,15 +14,30 @@ from tests.support import Server
 from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.callback import Callback, Mail, MailStream, StreamCallback
 from twistsmtp.envelope import Recipient, ReversePath
+from twistsmtp.held import IN_MEMORY, Held
 from twistsmtp.later import Later
 from twistsmtp.session import Session
-from twistsmtp.held import IN_MEMORY
 from twistsmtp.wire.reply import Refusal, Reply
 
 BODY = b"Subject: one\r\n\r\ntext\r\n"
 NO = Reply(554, "5.6.0", "No")
 GREAT = b"x" * 98 + b"\r\n"
 GREAT *= 2 * IN_MEMORY // len(GREAT)
+
+#: What a message's structure is made of.
+HEADS = [
+    *(
+        b"Content-Type: ",
+        b"text/plain",
+        b"text/html",
+        b"multipart/mixed",
+        b"multipart/related",
+        b"multipart/alternative",
+    ),
+    *(b"; boundary=x", b"; charset=utf-8", b'; charset="\xff"', b"; charset*=a'b'%ff"),
+    *(b"\r\n", b"\r\n\r\n", b"--x", b"--x--", b"Content-Transfer-Encoding: ", b"base64", b"uuencode", b"=E4=zz"),
+    *(b"Content-Disposition: attachment; filename=x", b"Content-Disposition: ;;", b"Content-ID: <a>", b"text"),
+]
 
 
 class AskingTests(SynchronousTestCase):
@@ -80,6 +95,35 @@ class CallbackTests(SynchronousTestCase):
         self.assertEqual((helo, sender, subject), ("client.test", "a@client.test", "one"))
         self.assertTrue(octets.startswith(b"Received: from client.test "))
         self.assertTrue(octets.endswith(b"+0000\r\n" + BODY))
+
+    def text(self, *lines: bytes) -> str:
+        """The text of a message."""
+        texts: list[str] = []
+        Server(Callback(lambda mail: texts.append(mail.text))).connect().hello().message(b"\r\n".join([*lines, b""]))
+        return texts[0]
+
+    def test_text(self) -> None:
+        latin = b"Content-Type: text/plain; charset=iso-8859-1"
+        self.assertEqual(self.text(b"Subject: one", b"", b"two", b"three"), "two\nthree\n")
+        self.assertEqual(self.text(latin, b"", b"gr\xfc\xdfe"), "gr\u00fc\u00dfe\n")
+        quoted = b"Content-Transfer-Encoding: quoted-printable"
+        self.assertEqual(self.text(latin, quoted, b"", b"gr=FC=DFe"), "gr\u00fc\u00dfe\n")
+        self.assertEqual(self.text(b"Content-Type: text/html", b"", b"<p>"), "")
+        parts = (b"--x", b"Content-Type: text/html", b"", b"<p>", b"--x", b"", b"plain", b"--x--")
+        self.assertEqual(self.text(b"Content-Type: multipart/alternative; boundary=x", b"", *parts), "plain")
+
+    def test_text_that_cannot_be_decoded(self) -> None:
+        """Whatever a client calls it, there is a text; and in no time."""
+        for charset in (b"us-ascii", b"nope", b"base64", b"idna", b"punycode"):
+            text = self.text(b"Content-Type: text/plain; charset=" + charset, b"", b"a\xff")
+            self.assertEqual(text, "a\ufffd\n", charset)
+
+    @given(st.lists(st.sampled_from(HEADS) | st.binary(max_size=4), max_size=20))
+    def test_text_of_anything(self, pieces: list[bytes]) -> None:
+        held = Held()
+        held.write(b"".join(pieces))
+        self.assertIsInstance(Mail(None, None, held).text, str)  # type: ignore[arg-type]  # nobody asks them
+        held.close()
 
     def test_answers(self) -> None:
         def refuse(mail: Mail) -> None:
