@@ -1,0 +1,48 @@
+"""How long a client waits for what (RFC 5321 section 4.5.3.2)."""
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Timeouts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds. The defaults are the least that the RFC has; where it has none, what is usual.
+
+    :raises ValueError: one is not positive: none of them can be turned off.
+    """
+
+    #: For a connection, the look-up of the name included.
+    connect: float = 30.0
+    #: For a handshake of TLS.
+    handshake: float = 30.0
+    #: For the greeting (section 4.5.3.2.1).
+    greeting: float = 300.0
+    #: For MAIL and RCPT (4.5.3.2.2, 4.5.3.2.3), and for other commands.
+    command: float = 300.0
+    #: For the reply to DATA (4.5.3.2.4).
+    data: float = 120.0
+    #: For room for the next octets of a message (4.5.3.2.5).
+    block: float = 180.0
+    #: For the reply to a message (4.5.3.2.6).
+    end: float = 600.0
+    #: For the replies to QUIT and RSET, which nothing depends on.
+    quit: float = 10.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise ValueError(f"{each.name} must be more than 0, not {getattr(self, each.name)}")
+
+    def of(self, step: str) -> float:
+        """What the reply to *step* may take."""
+        match step:
+            case "DATA":
+                return self.data
+            case "end of message":
+                return self.end
+            case "BDAT":
+                return self.end
+            case "QUIT" | "RSET":
+                return self.quit
+        return self.command
