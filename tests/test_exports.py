@@ -25,9 +25,9 @@ class ExportTests(SynchronousTestCase):
         self.assertEqual(
             " ".join(sorted(twistsmtp.__all__)),
             "Callback Catalogue Certificates Config Delivery DeliveryTransaction Discard Envelope Extension "
-            "LMTPFactory Limits Mail MailStream Mailbox Maildir Mechanism Memory Parameter Policy Recipient Refusal "
-            "RelayRule Reply ReversePath SMTPFactory SMTPService Security Session Stage StreamCallback Verb "
-            "parse_mailbox send",
+            "IDelivery LMTPFactory Limits Mail MailStream Mailbox Maildir Mechanism Memory Parameter PasswdFile Policy "
+            "Recipient Refusal Relay RelayRule Reply ReversePath SMTPFactory SMTPService Security Session Stage "
+            "StreamCallback Verb parse_mailbox portal_for send",
         )
 
     def test_each_is_there_and_documented(self) -> None:
@@ -58,5 +58,18 @@ class ExportTests(SynchronousTestCase):
         imported = re.search(r"from twistsmtp import \((.*?)\)", APPLICATION.read_text(), re.DOTALL)
         names = set(re.findall(r"\w+", imported[1] if imported else ""))
         self.assertEqual(
-            {*twistsmtp.__all__} - names, {"Catalogue", "Discard", "Mailbox", "Maildir", "Mechanism", "Memory", "send"}
+            {*twistsmtp.__all__} - names,
+            {
+                "Catalogue",
+                "Discard",
+                "Mailbox",
+                "Maildir",
+                "Mechanism",
+                "Memory",
+                "send",
+                "IDelivery",
+                "PasswdFile",
+                "Relay",
+                "portal_for",
+            },
         )

@@ -8,18 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twistsmtp.checkers.passwd_file import PasswdFile
     from twistsmtp.client import send
     from twistsmtp.config import Config
-    from twistsmtp.delivery.api import Delivery, DeliveryTransaction
+    from twistsmtp.delivery.api import Delivery, DeliveryTransaction, IDelivery
     from twistsmtp.delivery.callback import Callback, Mail, MailStream, StreamCallback
     from twistsmtp.delivery.discard import Discard
     from twistsmtp.delivery.maildir import Maildir
     from twistsmtp.delivery.memory import Memory
+    from twistsmtp.delivery.relay import Relay
     from twistsmtp.envelope import Envelope, Parameter, Recipient, ReversePath
     from twistsmtp.factory import LMTPFactory, SMTPFactory
     from twistsmtp.limits import Limits
     from twistsmtp.policy.api import Policy
     from twistsmtp.policy.relay import RelayRule
+    from twistsmtp.portals import portal_for
     from twistsmtp.sasl.api import Mechanism
     from twistsmtp.security import Security
     from twistsmtp.service import SMTPService
@@ -39,6 +42,7 @@ __all__ = [
     "Discard",
     "Envelope",
     "Extension",
+    "IDelivery",
     "LMTPFactory",
     "Limits",
     "Mail",
@@ -48,9 +52,11 @@ __all__ = [
     "Mechanism",
     "Memory",
     "Parameter",
+    "PasswdFile",
     "Policy",
     "Recipient",
     "Refusal",
+    "Relay",
     "RelayRule",
     "Reply",
     "ReversePath",
@@ -62,24 +68,28 @@ __all__ = [
     "StreamCallback",
     "Verb",
     "parse_mailbox",
+    "portal_for",
     "send",
 ]
 
 #: Where each name is from. To import them all would cost whoever wants one of them, as twistd's plugins do, the time
 #: of all.
 _ORIGINS = {
+    "checkers.passwd_file": ("PasswdFile",),
     "client": ("send",),
     "config": ("Config",),
-    "delivery.api": ("Delivery", "DeliveryTransaction"),
+    "delivery.api": ("Delivery", "DeliveryTransaction", "IDelivery"),
     "delivery.callback": ("Callback", "Mail", "MailStream", "StreamCallback"),
     "delivery.discard": ("Discard",),
     "delivery.maildir": ("Maildir",),
     "delivery.memory": ("Memory",),
+    "delivery.relay": ("Relay",),
     "envelope": ("Envelope", "Parameter", "Recipient", "ReversePath"),
     "factory": ("LMTPFactory", "SMTPFactory"),
     "limits": ("Limits",),
     "policy.api": ("Policy",),
     "policy.relay": ("RelayRule",),
+    "portals": ("portal_for",),
     "sasl.api": ("Mechanism",),
     "security": ("Security",),
     "service": ("SMTPService",),

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias, cast
 
 from twisted.cred import strcred
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -16,10 +15,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twistsmtp.checkers.together import by_interface
 from twistsmtp.clients import Networks
 from twistsmtp.config import DEFAULT_DELIVERY, Config, ConfigError
-from twistsmtp.delivery.api import Delivery, IDelivery
+from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.delivery.route import EVERYBODY, Route
 from twistsmtp.delivery.tee import Tee
@@ -31,6 +29,7 @@ from twistsmtp.policy.api import Policy
 from twistsmtp.policy.find import make_policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.senders import SenderLogins
+from twistsmtp.portals import portal_for
 from twistsmtp.proxied import ProxiedEndpoint
 from twistsmtp.sasl import DEFAULT, MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
@@ -67,7 +66,7 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
         "security": Security(
             tls=certificates,
             require_tls=config.require_tls,
-            portal=Portal(_Realm(delivery), by_interface(each for _, each in checkers)) if checkers else None,
+            portal=portal_for(delivery, *(each for _, each in checkers)) if checkers else None,
             require_auth=config.require_auth,
             plaintext_auth=config.plaintext_auth,
             mechanisms=mechanisms,
@@ -189,18 +188,6 @@ def make_endpoint(
 
 
 # --- accounts ------------------------------------------------------------------------------------------------
-
-
-@implementer(IRealm)
-@dataclass(frozen=True)
-class _Realm:
-    """Everybody's mail goes to one delivery."""
-
-    delivery: Delivery
-
-    def requestAvatar(self, avatar_id: bytes | tuple[()], mind: object, *interfaces: Any) -> Any:
-        """See `IRealm`."""
-        return IDelivery, self.delivery, lambda: None
 
 
 def _checkers(config: Config) -> list[tuple[str, ICredentialsChecker]]:
