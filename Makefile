@@ -10,8 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # What `make run` adds to the command line: make run ARGS="--listen tcp:2525 --domain example.org"
 ARGS ?=
 CERTIFICATE := var/development.pem
-# What `make test` runs: make test TESTS=tests.wire
+# What `make test` runs, and in how many processes: make test TESTS=tests.wire JOBS=1
 TESTS ?= tests
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -63,10 +64,12 @@ certificate: $(VENV)/installed ## make a certificate to try TLS with, for this m
 # --- the checks ------------------------------------------------------------------------------------------------------
 
 test: $(VENV)/installed-dev ## run the suite (a part of it: make test TESTS=tests.wire)
-	@$(BIN)/python -m twisted.trial $(TESTS)
+	@$(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)
 
 coverage: $(VENV)/installed-dev ## run the suite and hold its coverage against the floor in pyproject.toml
-	@$(BIN)/python -m coverage run -m twisted.trial tests
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run -m twisted.trial -j$(JOBS) tests
+	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
 lint: $(VENV)/installed-dev ## style, formatting, length of modules, changelog fragments
