@@ -6,7 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.authentication import PASSWORD, TOKEN, USER, WRONG, Bearers, Digests, Passwords, Scrams, portal
-from tests.client.kit import Far, Net, result_of
+from tests.client.kit import Far, Net, at_once, result_of
 from tests.scripted import ScriptedDelivery
 from twistsmtp.client import AuthError, Credentials, TLSError
 from twistsmtp.sasl.client import MECHANISMS
@@ -79,6 +79,20 @@ class OwnServerTests(SynchronousTestCase):
     def test_in_ones_own_order(self) -> None:
         session = self.open(serving(Passwords(), Scrams()), mechanisms=("login", "SCRAM-SHA-1"), **ADA)
         self.assertEqual(session.mechanism, "LOGIN")
+
+    def test_what_takes_long(self) -> None:
+        """SCRAM's thousands of hashes are not for the reactor's thread."""
+        threads: list[str] = []
+
+        def in_thread(function: Any, *args: Any) -> Any:
+            threads.append(function.__qualname__)
+            return at_once(function, *args)
+
+        for checker in (Scrams(), Passwords()):
+            net = serving(checker)
+            net.connector.in_thread = in_thread
+            self.open(net, **ADA)
+        self.assertEqual(threads.count("generator.send"), 2)
 
     def test_mail_goes_then(self) -> None:
         """Behind AUTH, lines of replies are as short as before."""

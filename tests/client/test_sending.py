@@ -133,6 +133,21 @@ class MessageTests(SendingTestCase):
                 self.net.turn()
                 self.assertEqual([octets for far in self.net.fars for _, _, octets in far.taken], [])
 
+    def test_what_is_not_read_to_its_end(self) -> None:
+        """It is closed."""
+        closed = []
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                yield b"bare\n"
+            finally:
+                closed.append(True)
+
+        message = pieces()
+        with self.assertRaises(BadMessage):
+            self.send(message)
+        self.assertEqual(closed, [True])
+
     def test_a_message_that_fails(self) -> None:
         async def pieces() -> AsyncIterator[bytes]:
             yield MESSAGE
@@ -184,6 +199,8 @@ class EnvelopeTests(SendingTestCase):
             Mailbox("b\r\nRSET", "far.test"),
             Mailbox("b", "far.test>\r\nRSET"),
             Mailbox("b", "far.test", "b@far.test>\r\nRSET\r\nNOOP <"),
+            Mailbox("b", "far.test", "b@far.test> NOTIFY=NEVER X=y"),
+            Mailbox("b", "far.test", "@one.test:b@far.test"),
             Mailbox("b", ""),
         ):
             with self.assertRaises(ValueError):
@@ -343,6 +360,16 @@ class FlightTests(SendingTestCase):
                 result_of(self.net.run(send_to(pool, self.net.destination(), "a@x.test", "b@far.test", MESSAGE)))
             self.assertEqual(str(caught.exception.reply), "550 5.1.1 No")
         self.assertEqual((len(self.net.fars), self.net.far.taken), (1, []))
+
+    def test_nobody_to_send_from(self) -> None:
+        """The same where the sender is refused."""
+        self.offer("PIPELINING", MAIL_1="550 5.1.8 No", DATA_1="354 Go", end_1="554 5.5.1 No valid recipients")
+        pool = Pool(self.net.connector)
+        self.addCleanup(pool.close)
+        sending = self.net.run(send_to(pool, self.net.destination(), "a@x.test", "b@far.test", MESSAGE))
+        self.assertEqual(str(self.failureResultOf(sending, Refused).value), "MAIL: 550 5.1.8 No")
+        result_of(self.net.run(send_to(pool, self.net.destination(), "a@x.test", "b@far.test", MESSAGE)))
+        self.assertEqual((len(self.net.fars), [octets for *_, octets in self.net.far.taken]), (1, [MESSAGE]))
 
 
 class HelloTests(SendingTestCase):

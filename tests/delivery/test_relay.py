@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.kit import ALL, GONE, Far, Net, extensions, result_of
 from tests.support import Client, Server, logged, split_replies
-from twistsmtp.client import ClientTLS, Credentials, Destination, TLSMode
+from twistsmtp.client import ClientTLS, ClientTransaction, Credentials, Destination, TLSMode
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.delivery.relay import Relay
 from twistsmtp.limits import Limits
@@ -243,6 +244,25 @@ class RelayTests(RelayTestCase):
         self.envelope()
         self.assertEqual(self.message()[-1], "250 2.0.0 Queued")
 
+    def test_stop_before_it_is_reached(self) -> None:
+        """Nothing is left of what was begun at the start."""
+        self.net = Net.scripted(*ALL)
+        cancelled: list[object] = []
+        connecting: Deferred[Any] = Deferred(cancelled.append)
+        self.patch(self.net, "connect", lambda factory: connecting)
+        self.start_relay(Destination(host="far.test"))
+        with logged("twistsmtp.relay") as events:
+            self.relay.start()
+            result_of(self.relay.stop())
+        self.assertEqual(cancelled, [connecting])
+        self.assertEqual((events, self.relay._pool._shelves), ([], {}))
+        self.start(*ALL, EHLO="")
+        self.relay.start()
+        self.net.turn()
+        result_of(self.relay.stop())
+        self.net.turn()
+        self.assertTrue(self.net.ends[0].lost)
+
 
 class ExtensionTests(RelayTestCase):
     def offered(self) -> set[str]:
@@ -259,6 +279,14 @@ class ExtensionTests(RelayTestCase):
         self.assertLess({"DSN", "MT-PRIORITY"}, self.offered())
         self.assertFalse({"BINARYMIME", "REQUIRETLS", "DELIVERBY"} & self.offered())
         self.assertEqual(len(self.net.fars), 1)
+
+    def test_requiretls(self) -> None:
+        """Offered when the far side does, and has shown who it is (RFC 8689)."""
+        self.start("REQUIRETLS")
+        connection = self.net.open()
+        for connection.verified in (False, True):
+            self.relay._learn(ClientTransaction(connection))
+            self.assertEqual(self.relay.honours, {"requiretls"} if connection.verified else set())
 
     def test_the_far_side_is_not_there(self) -> None:
         def refuse() -> None:

@@ -15,7 +15,6 @@ does not grow with what the far side does not take.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -37,7 +36,7 @@ from twistsmtp.client.errors import (
     TLSError,
 )
 from twistsmtp.client.replies import ReplyReader
-from twistsmtp.client.timeouts import Timeouts
+from twistsmtp.client.timeouts import Awaited, Timeouts
 from twistsmtp.client.tls import in_words
 from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.reply import Reply
@@ -46,19 +45,6 @@ __all__ = ["Connection"]
 
 #: Seconds that a connection has to go away when it was told to.
 LINGER = 10.0
-
-
-@dataclass(slots=True, eq=False)
-class _Awaited:
-    """A reply that has to come."""
-
-    step: str
-    seconds: float
-    #: Whether it is the reply to a whole message: without it, nobody knows what became of that.
-    ends: bool = False
-    #: Whether nothing may come behind it, as what is in plain text behind STARTTLS's reply is nobody's word.
-    alone: bool = False
-    reply: "Deferred[Reply]" = field(default_factory=Deferred)
 
 
 @implementer(IHandshakeListener)
@@ -74,8 +60,6 @@ class Connection(Protocol):
         self.timeouts = timeouts or Timeouts()
         #: What the far side offers, once it has been asked.
         self.capabilities = Capabilities()
-        #: Whether it answered EHLO or LHLO, so that there are extensions at all.
-        self.extended = False
         #: Whether LMTP is spoken (RFC 2033), which has a reply for each recipient behind a message.
         self.lmtp = False
         #: What is known of the encryption; ``None`` without it.
@@ -93,7 +77,7 @@ class Connection(Protocol):
         self._clock = clock
         self._reader = ReplyReader()
         self._timer: IDelayedCall | None = None
-        self._awaited: deque[_Awaited] = deque()
+        self._awaited: deque[Awaited] = deque()
         self._room: Deferred[None] | None = None
         self._room_timer: IDelayedCall | None = None
         self._paused = False
@@ -101,7 +85,7 @@ class Connection(Protocol):
         self._lost = False
         self._resting: list[Deferred[None]] = []
         #: The server's first word.
-        self.greeting = self._await(_Awaited("greeting", self.timeouts.greeting))
+        self.greeting = self._await(Awaited("greeting", self.timeouts.greeting))
 
     # --- what is said -----------------------------------------------------------------------------------------
 
@@ -136,7 +120,7 @@ class Connection(Protocol):
             return [fail(self.error) for _ in steps]
         if ends:
             self.messages += 1
-        replies = [self._await(_Awaited(step, self.timeouts.of(step), ends, alone)) for step in steps]
+        replies = [self._await(Awaited(step, self.timeouts.of(step), ends, alone)) for step in steps]
         if isinstance(octets, bytes):
             self.transport.write(octets)
         else:
@@ -198,9 +182,9 @@ class Connection(Protocol):
             self.send(line("QUIT"), ["QUIT"])[0].addBoth(lambda _: self._close())
         return self.when_gone()
 
-    def abort(self, error: ClientError | None = None) -> None:
+    def abort(self) -> None:
         """End the connection here and now."""
-        self._end(error or ConnectionLost(self._step(), "given up"))
+        self._end(self._unless_sent(ConnectionLost(self._step(), "given up")))
 
     def when_gone(self) -> Deferred[None]:
         """A Deferred for when the connection is gone."""
@@ -226,7 +210,7 @@ class Connection(Protocol):
         if not self._reader.empty:
             self._end(ProtocolError("something stands in front of the handshake"))
             return fail(ProtocolError("something stands in front of the handshake"))
-        self.capabilities, self.extended = Capabilities(), False
+        self.capabilities = Capabilities()
         self._handshake = Deferred(self._given_up)
         self._verifies = verified
         handshake = self._handshake
@@ -291,7 +275,7 @@ class Connection(Protocol):
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _await(self, awaited: _Awaited) -> Deferred[Reply]:
+    def _await(self, awaited: Awaited) -> Deferred[Reply]:
         awaited.reply = Deferred(self._given_up)
         self._awaited.append(awaited)
         if len(self._awaited) == 1:
@@ -300,7 +284,7 @@ class Connection(Protocol):
 
     def _given_up(self, _: object) -> None:
         """Nobody waits for an answer that has to come: what comes could not be told from others."""
-        self._end(self._unless_sent(ConnectionLost(self._step(), "given up")))
+        self.abort()
 
     def _listen(self) -> None:
         """Read the replies that have come."""

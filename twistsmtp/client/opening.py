@@ -146,7 +146,7 @@ class _Opening:
         verb = "LHLO" if connection.lmtp else "EHLO"
         reply = await connection.command(f"{verb} {hostname}")
         if reply.code == 250:
-            connection.capabilities, connection.extended = Capabilities.of(reply), True
+            connection.capabilities = Capabilities.of(reply)
             return
         if connection.lmtp or reply.temporary:
             raise _refused(verb, reply)

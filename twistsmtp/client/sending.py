@@ -242,7 +242,8 @@ class _Prepared:
         try:
             async for piece in self.octets:
                 await awaited(transaction.write(piece))
-        finally:
+        except Exception:
             if isinstance(self.octets, AsyncGenerator):
-                await self.octets.aclose()
+                await self.octets.aclose()  # so that it need not wait for the garbage collector to be done
+            raise
         return await transaction.commit()

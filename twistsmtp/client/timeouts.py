@@ -1,8 +1,12 @@
 """How long a client waits for what (RFC 5321 section 4.5.3.2)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
-__all__ = ["Timeouts"]
+from twisted.internet.defer import Deferred
+
+from twistsmtp.wire.reply import Reply
+
+__all__ = ["Awaited", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +50,18 @@ class Timeouts:
             case "QUIT" | "RSET":
                 return self.quit
         return self.command
+
+
+@dataclass(slots=True, eq=False)
+class Awaited:
+    """A reply that has to come."""
+
+    #: What it is to.
+    step: str
+    #: How long it may take from when it is its turn.
+    seconds: float
+    #: Whether it is the reply to a whole message: without it, nobody knows what became of that.
+    ends: bool = False
+    #: Whether nothing may come behind it, as what is in plain text behind STARTTLS's reply is nobody's word.
+    alone: bool = False
+    reply: Deferred[Reply] = field(default_factory=Deferred)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -74,6 +74,7 @@ class Relay(Delivery):
         #: What the far side offered when it was spoken to last.
         self._offered = Capabilities()
         self._secure = False
+        self._asking: Deferred[None] = succeed(None)
 
     @classmethod
     def from_options(cls, host: str, port: str, **options: str) -> "Relay":
@@ -94,10 +95,11 @@ class Relay(Delivery):
 
     def start(self) -> None:
         """Ask the far side what it offers, so that the first clients can be offered that, too."""
-        Deferred.fromCoroutine(self._ask()).addErrback(self._unasked)
+        self._asking = Deferred.fromCoroutine(self._ask()).addErrback(self._unasked)
 
     def stop(self) -> Deferred[None]:
         """Close the connections."""
+        self._asking.cancel()
         return self._pool.close()
 
     async def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
@@ -127,6 +129,8 @@ class Relay(Delivery):
         self._pool.give_back(self._destination, transaction.connection)
 
     def _unasked(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
         failure.trap(ClientError)
         _log.warn(
             "{destination} does not say what it offers: {problem}",

@@ -72,28 +72,53 @@ class TwistedMailDelivery(Delivery):
         """Ask about the sender of one message."""
         helo = ((session.helo or "").encode(), session.client.encode())
         origin = address_of(reverse_path.mailbox, session)
-        with _refusing():
+        with _refusing(self):
             delivery = self._delivery if self._factory is None else self._factory.getMessageDelivery()
             if delivery is None:
                 raise SMTPBadSender(origin)
             sender = await _settled(delivery.validateFrom(helo, origin))
         # Of a delivery that returns nothing twisted.mail takes the sender, and then says that there is none.
-        return _Transaction(session, delivery, helo, origin if sender is None else sender)
+        return _Transaction(self, session, delivery, helo, origin if sender is None else sender)
+
+    def connection(self, session: Session, delivery: IMessageDelivery) -> Any:
+        """What ``user.protocol`` is."""
+        return Connection(session, delivery)
+
+    def refusal_of(self, error: BaseException | None) -> Refusal | None:
+        """The refusal that *error* means; see `refusal_of`."""
+        return refusal_of(error)
+
+    def unforeseen(self, session: Session, failures: int, recipients: int) -> Reply:
+        """What is said where the Deferred of ``eomReceived()`` fails in a way that nobody chose.
+
+        :param failures: of how many of the *recipients* it failed, in whatever way.
+        """
+        return session.replies.local_error
 
 
 class _Transaction(DeliveryTransaction):
     """One message for one or more recipients, each with a message object of its own."""
 
-    def __init__(self, session: Session, delivery: IMessageDelivery, helo: tuple[bytes, bytes], sender: Any) -> None:
+    def __init__(
+        self,
+        owner: TwistedMailDelivery,
+        session: Session,
+        delivery: IMessageDelivery,
+        helo: tuple[bytes, bytes],
+        sender: Any,
+    ) -> None:
+        self._owner = owner
         self._session = session
         self._delivery = delivery
         self._helo = helo
         #: As `validateFrom` gave it: an `Address`, or what can be made one.
-        self._sender = sender
-        self._connection = Connection(session, delivery)
+        self.sender = sender
+        self._connection = owner.connection(session, delivery)
         self._recipients: list[tuple[User, Callable[[], IMessageSMTP]]] = []
         #: The message objects whose `eomReceived` has not succeeded, by the position of their recipient.
         self._messages: dict[int, IMessageSMTP] = {}
+        #: The positions of those whose `eomReceived` did not get as far as to a Deferred.
+        self._raised: set[int] = set()
         self._message_id = ""
         #: The octets behind the last CRLF.
         self._rest = bytearray()
@@ -101,8 +126,8 @@ class _Transaction(DeliveryTransaction):
 
     async def rcpt(self, recipient: Recipient) -> None:
         dest = address_of(recipient.mailbox, self._session)
-        user = User(dest, self._helo, self._connection, self._sender)
-        with _refusing():
+        user = User(dest, self._helo, self._connection, self.sender)
+        with _refusing(self._owner):
             maker = await _settled(self._delivery.validateTo(user))
         self._recipients.append((user, maker))
 
@@ -111,7 +136,7 @@ class _Transaction(DeliveryTransaction):
         with self._all_or_none():
             for position, (user, maker) in enumerate(self._recipients):
                 message = self._messages[position] = maker()
-                received = self._delivery.receivedHeader(self._helo, self._sender, [user])
+                received = self._delivery.receivedHeader(self._helo, self.sender, [user])
                 if received:
                     message.lineReceived(received)
 
@@ -133,14 +158,27 @@ class _Transaction(DeliveryTransaction):
         if self._rest:
             self._give([bytes(self._rest)])
         ends: list[Deferred[Any]] = [
-            maybeDeferred(message.eomReceived).addCallback(self._succeeded, position)
+            maybeDeferred(self._end, message, position).addCallback(self._succeeded, position)
             for position, message in list(self._messages.items())
         ]
         outcomes = await DeferredList(ends, consumeErrors=True)
         if all(succeeded for succeeded, _ in outcomes):
             return None
         accepted = self._session.replies.accepted.fill(id=self._message_id)
-        return [accepted if succeeded else self._answer(result) for succeeded, result in outcomes]
+        failures = sum(not succeeded for succeeded, _ in outcomes)
+        unforeseen = self._owner.unforeseen(self._session, failures, len(outcomes))
+        raised = self._session.replies.local_error
+        return [
+            accepted if succeeded else self._answer(result, raised if position in self._raised else unforeseen)
+            for position, (succeeded, result) in enumerate(outcomes)
+        ]
+
+    def _end(self, message: IMessageSMTP, position: int) -> Any:
+        try:
+            return message.eomReceived()
+        except Exception:
+            self._raised.add(position)
+            raise
 
     def abort(self) -> None:
         messages = list(self._messages.values())
@@ -169,7 +207,7 @@ class _Transaction(DeliveryTransaction):
     def _all_or_none(self) -> Iterator[None]:
         """A message object that fails before the message's end takes all others with it."""
         try:
-            with _refusing():
+            with _refusing(self._owner):
                 yield
         except BaseException:
             self.abort()
@@ -178,16 +216,15 @@ class _Transaction(DeliveryTransaction):
     def _succeeded(self, _result: object, position: int) -> None:
         self._messages.pop(position, None)
 
-    def _answer(self, failure: Failure) -> Reply:
+    def _answer(self, failure: Failure, unforeseen: Reply) -> Reply:
         """What to say of a recipient whose `eomReceived` failed."""
         if failure.check(CancelledError):
             failure.raiseException()
-        refusal = refusal_of(failure.value)
+        refusal = self._owner.refusal_of(failure.value)
         if refusal is not None:
             return refusal.reply
-        reply = self._session.replies.local_error
-        exception_caught(self._session, failure, str(reply))
-        return reply
+        exception_caught(self._session, failure, str(unforeseen))
+        return unforeseen
 
 
 async def _settled(value: Any) -> Any:
@@ -258,12 +295,12 @@ def address_of(mailbox: Mailbox | None, session: Session) -> Address:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(owner: TwistedMailDelivery) -> Iterator[None]:
     """An `SMTPServerError` becomes the `Refusal` that it means."""
     try:
         yield
     except SMTPServerError as error:
-        refusal = refusal_of(error)
+        refusal = owner.refusal_of(error)
         if refusal is None:
             raise
         raise refusal from error
