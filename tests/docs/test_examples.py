@@ -8,6 +8,7 @@ import re
 import smtplib
 from email.message import EmailMessage
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -207,6 +208,20 @@ class WelcomeTests(ExampleTestCase):
         process = await self.run_python("-m", "twisted.trial", str(EXAMPLES / "test_welcome.py")).ended()
         self.assertEqual(0, process.status, str(process))
         self.assertIn("PASSED (successes=1)", process.output)
+
+    async def test_with_pytest(self) -> None:
+        """The tests pass under pytest."""
+        plugin = () if entry_points(group="pytest11", name="twistsmtp") else ("-p", "twistsmtp.testing.pytest_plugin")
+        options = ("-p", "no:cacheprovider", *plugin)
+        process = await self.run_python("-m", "pytest", *options, str(EXAMPLES / "test_with_pytest.py")).ended()
+        self.assertEqual(0, process.status, str(process))
+        self.assertIn("3 passed", process.output)
+
+    async def test_with_unittest(self) -> None:
+        """The test case passes under unittest."""
+        process = await self.run_python(str(EXAMPLES / "test_with_unittest.py")).ended()
+        self.assertEqual(0, process.status, str(process))
+        self.assertIn("Ran 2 tests", str(process))
 
 
 class AllTests(SynchronousTestCase):

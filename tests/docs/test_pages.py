@@ -40,7 +40,10 @@ class CodeTests(SynchronousTestCase):
     def test_there_are_some(self) -> None:
         """The pages are read: each that has code gives some."""
         pages = {each.page for each in all_blocks("python")}
-        names = "accounts client deliveries embedding extending extensions policies proxies tls tutorial"
+        names = (
+            "accounts client conformance deliveries embedding "
+            "extending extensions migrating policies proxies testing tls tutorial"
+        )
         self.assertEqual({"README.md", *(f"{name}.rst" for name in names.split())}, pages)
 
     def test_no_block_is_overlooked(self) -> None:

@@ -1,0 +1,142 @@
+"""Conversations that a test writes down, and holds with a server::
+
+    assert_conversation(MemoryServer().connect(), '''
+        S: 220 mx.test ESMTP twistsmtp
+        C: EHLO client.test
+        S: 250-mx.test
+        S: ...
+        C: MAIL FROM:<a@client.test>
+        C: RCPT TO:<b@mx.test>
+        S: 250 2.1.0 Sender OK
+        S: 250 2.1.5 ...
+        T: 300
+        S: 421 4.4.2 Idle for too long
+        S: (closes)
+    ''')
+
+Lines of the client that follow on each other go in one piece. In a line of the server ``...`` is any text, and a line
+of nothing else is any number of lines. The rest is in `twistsmtp.testing.notation`.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from twistsmtp.testing.memory import MemoryClient
+from twistsmtp.testing.notation import Event, Secret, lines_of
+from twistsmtp.testing.transcript import Step, differences, parse
+
+__all__ = ["assert_conversation", "assert_replies"]
+
+ANY = "..."
+
+
+def assert_replies(replies: Sequence[str], *expected: str) -> None:
+    """See whether *replies* are as *expected*: as many, and each begins with its text, up to a blank or its end. A
+    ``...`` is any text.
+
+    :raises AssertionError: they are not; it shows where.
+    """
+    shown = [_as_expected(*pair) for pair in zip(replies, expected, strict=False)] + list(replies[len(expected) :])
+    found = differences(list(expected), shown)
+    if found:
+        raise AssertionError("\n".join(["the replies are others (- expected, + got):", *found]))
+
+
+def _as_expected(reply: str, expected: str) -> str:
+    return expected if re.fullmatch(_pattern(expected) + r"(?:[ -].*)?", reply, re.DOTALL) else reply
+
+
+def assert_conversation(client: MemoryClient, text: str) -> None:
+    """Hold the conversation *text* with a server.
+
+    :raises AssertionError: it goes another way; it shows the whole of it, and where.
+    :raises ValueError: *text* is no conversation.
+    """
+    held = _Held(client)
+    for side, group in groupby(parse(text), lambda step: step.side):
+        steps = list(group)
+        if side == "S":
+            held.hear(steps)
+        else:
+            held.hear([])  # nothing, or what was heard and not written
+            held.act(side, steps)
+    held.hear([])
+    found = differences(held.wanted, held.got)
+    if found:
+        raise AssertionError("\n".join(["the conversation went another way (- written, + held):", *found]))
+
+
+class _Held:
+    """A conversation that is being held."""
+
+    def __init__(self, client: MemoryClient) -> None:
+        self.wanted: list[str] = []
+        self.got: list[str] = []
+        self._client = client
+        self._closed = False
+        #: What was said and is not looked at yet.
+        self._said = b""
+
+    def hear(self, steps: Sequence[Step]) -> None:
+        """Compare what is said with what is written."""
+        wanted = [step.text for step in steps]
+        octets, self._said = self._said + self._client.read(), b""
+        said = lines_of([octets])
+        if self._client.closed and not self._closed:
+            self._closed = True
+            said.append(Event.CLOSES)
+        shown = wanted if _fit(wanted, said) else _shown(wanted, said)
+        self.wanted += [f"S: {line}" for line in wanted]
+        self.got += [f"S: {line}" for line in shown]
+
+    def act(self, side: str, steps: Sequence[Step]) -> None:
+        """Do what the client does."""
+        self.wanted += map(str, steps)
+        self.got += map(str, steps)
+        for event, group in groupby(steps, lambda step: step.event):
+            if event is not None:
+                self._happen(event)
+            elif side == "T":
+                self._client.server.advance(sum(step.seconds for step in group))
+            else:
+                tokens = [token for step in group for token in step.tokens]
+                self._said += self._client.send(b"".join(each for each in tokens if not isinstance(each, Secret)))
+
+    def _happen(self, event: Event) -> None:
+        if event is Event.TLS:
+            self._client.begin_tls()
+        elif event is Event.HALF_CLOSES:
+            self._client.half_close()
+        else:
+            self._closed = True
+            self._client.close()
+
+
+def _pattern(line: str) -> str:
+    return ".*".join(map(re.escape, line.split(ANY)))
+
+
+def _fits(line: str, said: str) -> bool:
+    return re.fullmatch(_pattern(line), said, re.DOTALL) is not None
+
+
+def _fit(wanted: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether the lines that were *said* are those that were *wanted*."""
+    if not wanted:
+        return not said
+    if wanted[0] == ANY:
+        return any(_fit(wanted[1:], said[start:]) for start in range(len(said) + 1))
+    return bool(said) and _fits(wanted[0], said[0]) and _fit(wanted[1:], said[1:])
+
+
+def _shown(wanted: Sequence[str], said: Sequence[str]) -> list[str]:
+    """The lines that were *said*, each as the line that was *wanted* if it fits one, so that only the others differ."""
+    left = list(wanted)
+    shown = []
+    for line in said:
+        fitting = next((index for index, each in enumerate(left) if each != ANY and _fits(each, line)), None)
+        shown.append(line if fitting is None else left[fitting])
+        if fitting is not None:
+            del left[: fitting + 1]
+    return shown
