@@ -1,10 +1,10 @@
 """A configuration as the objects that it describes: the factory with all that it shares, and where it listens."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.cred import strcred
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
@@ -41,7 +41,10 @@ from twistsmtp.tls.context import ClientAuth
 from twistsmtp.tls.transport import TLSFactory
 from twistsmtp.verb import Extension
 
-__all__ = ["make_certificates", "make_endpoint", "make_factories", "naming", "reason"]
+if TYPE_CHECKING:
+    from twistsmtp.monitor import Monitor
+
+__all__ = ["make_certificates", "make_endpoint", "make_factories", "make_monitor", "naming", "reason"]
 
 #: Begins an endpoint that is TCP with TLS from the first octet, and one that is for proxies.
 _TLS = "tls:"
@@ -185,6 +188,37 @@ def make_endpoint(
                 raise ValueError("proxy: needs proxy-trusted")
             endpoint = ProxiedEndpoint(endpoint, Networks(proxies))
         return _TLSEndpoint(endpoint, certificates) if encrypts and certificates else endpoint
+
+
+# --- what it tells of itself ---------------------------------------------------------------------------------
+
+
+def make_monitor(
+    config: Config,
+    certificates: Certificates | None,
+    factories: Sequence[SMTPFactory],
+    ready: Callable[[], object],
+) -> "Monitor | None":
+    """What tells of the server at the endpoint that *config* has for that, if it has one.
+
+    :param factories: for SMTP and for LMTP.
+    :param ready: whether mail is taken.
+    :raises ConfigError: the endpoint is none, or what makes metrics is not installed.
+    """
+    if not config.metrics:
+        return None
+    from twistsmtp.metrics import Metrics
+    from twistsmtp.monitor import Monitor  # and with it a web server, which takes memory
+
+    with naming(f"metrics {config.metrics!r}"):
+        if config.metrics.startswith(_PROXY):
+            raise ValueError("proxy: is for mail")
+    reactor: Any = factories[0].reactor
+    endpoint = make_endpoint(config.metrics, certificates, reactor, setting="metrics")
+    used = {"smtp": config.listen, "lmtp": config.listen_lmtp}
+    counted = {name: each for name, each in zip(used, factories, strict=True) if used[name]}
+    with naming("metrics"):
+        return Monitor(endpoint, config.metrics, Metrics(counted), ready, reactor)
 
 
 # --- accounts ------------------------------------------------------------------------------------------------

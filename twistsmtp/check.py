@@ -22,7 +22,7 @@ from cryptography import x509
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factories
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor
 from twistsmtp.config import Config, load
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.limits import Limits
@@ -96,6 +96,8 @@ def _make(config: Config, wrong: list[str], reactor: Any) -> _Parts | None:
             plain = text.removeprefix("proxy:")
             if not plain.startswith(_PASSED) and (encrypts or not plain.startswith("tls:")):
                 _attempt(wrong, make_endpoint, text, certificates, reactor, config.proxy_trusted, setting)
+    if factories is not None and not config.metrics.startswith(_PASSED):
+        _attempt(wrong, make_monitor, config, certificates, factories, bool)
     return None if factories is None else _Parts(certificates, *factories)
 
 
@@ -177,6 +179,8 @@ def _describe(config: Config, parts: _Parts, file: str | None, parent: Mapping[s
     yield _list("take mail for", [*_domains(config)])
     yield _list("take it from", [*_clients(config)])
     yield _list("give it to", config.destinations)
+    if config.metrics:
+        yield _list("tell of itself by HTTP, whoever connects, on", [config.metrics])
     accounts = [*_accounts(config, parts.smtp)]
     if accounts:
         yield _list("know users by", accounts)

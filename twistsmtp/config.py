@@ -115,6 +115,8 @@ class Config:
     drain_time: float = 30.0
     #: ``"text"`` or ``"json"``.
     log_format: str = "text"
+    #: Twisted's endpoint string of where metrics are, and whether the server is ready; nowhere if it is empty.
+    metrics: str = ""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """What the server logs: one structured event for each message, and one for each connection.
 
 An event carries its facts as fields, so that an observer can count or store them; ``log_format`` is only how a
-person reads it. Texts that a client sent are made printable here.
+person reads it. Texts that a client sent are made printable here. ``log_dialect`` is the factory's `Registry`, by which
+an observer tells the servers of one process from each other.
 """
 
 from collections.abc import Callable
@@ -83,6 +84,7 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
         {
             **_MESSAGE,
             "log_time": time(),
+            "log_dialect": session.dialect,
             "id": transaction.id,
             "client": session.client,
             "identity": session.identity and printable(session.identity),
@@ -117,6 +119,7 @@ def connection_ended(
         {
             **(_ENCRYPTED if tls else _CONNECTION),
             "log_time": time(),
+            "log_dialect": session.dialect,
             "id": session.id,
             "client": session.client,
             "helo": printable(session.helo) if session.helo is not None else "-",
@@ -150,6 +153,7 @@ def exception_caught(session: Session, failure: Failure, reply: str) -> None:
     _connection.failure(
         "{id} client={client} an exception was answered by {reply}",
         failure=failure,
+        log_dialect=session.dialect,
         id=session.id,
         client=session.client,
         reply=reply,

@@ -26,7 +26,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, reason
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor, reason
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.eager import eager
 from twistsmtp.factory import SMTPFactory
@@ -96,6 +96,8 @@ class SMTPService(MultiService):
         #: What is listened on while the service runs: ``ports[0].getHost().port`` is the port of ``tcp:0``.
         self.ports: list[IListeningPort] = []
         self._listening: list[Deferred[None]] = []
+        #: What tells of the service by HTTP, if something is to.
+        self.monitor = make_monitor(config, self.certificates, self._factories, lambda: self.running and self.ports)
         self._tell: Callable[[StartError], object] = self.start_failed
 
     def privilegedStartService(self) -> None:
@@ -172,6 +174,7 @@ class SMTPService(MultiService):
 
     def _find_parts(self) -> Iterator[tuple[str, object]]:
         """The parts, and what the operator calls them."""
+        yield f"metrics {self.config.metrics!r}", self.monitor  # which is the last to stop
         for factory in self._factories:
             yield f"delivery {'; '.join(self.config.destinations)!r}", factory.delivery
             portal = factory.security.portal

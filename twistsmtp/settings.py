@@ -350,6 +350,16 @@ SETTINGS = (
         example="json",
         default="text",
     ),
+    Setting(
+        name="metrics",
+        target="metrics",
+        kind=TEXT.named("ENDPOINT"),
+        help="Where to tell of the server by HTTP: metrics for Prometheus at /metrics, whether the process lives at "
+        "/health, and whether it takes mail at /ready. An endpoint as for --listen, but not proxy:. Whoever can "
+        "connect is told.",
+        example="tcp:9100:interface=127.0.0.1",
+        default="nowhere",
+    ),
 )
 
 _OCTETS = {"command_line", "message_size", "message_line", "data_rate", "buffered"}
