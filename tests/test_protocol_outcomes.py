@@ -95,6 +95,10 @@ class VerbTests(SynchronousTestCase):
             self.assertEqual(self.released(client, b"XOWN\r\n" + b"\r\n".join(lines) + b"\r\nNOOP\r\n"), expected)
             self.assertEqual(heard, lines)
 
+    def test_what_was_said_already_is_not_said_again(self) -> None:
+        client = self.run_own(Ask(None, lambda line: OK))
+        self.assertEqual(client.codes("XOWN", "an answer", "MAIL FROM:<>"), ["250 2.0.0", "250 2.1.0"])
+
     def test_an_answer_may_refuse_or_fail(self) -> None:
         def refuse(line: bytes | None) -> Outcome:
             raise NO

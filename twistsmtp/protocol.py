@@ -272,10 +272,10 @@ class SMTPProtocol(Connection):
         elif isinstance(outcome, Close):
             self.close(outcome.reply, linger=not outcome.reply.positive)
         elif isinstance(outcome, Ask):
-            self._say(outcome.reply)
+            self._say_if_any(outcome.reply)
             self._asked = outcome
         elif isinstance(outcome, BeginTLS):
-            self._say(outcome.reply)
+            self._say_if_any(outcome.reply)
             self.begin_tls(outcome.certificates)
         elif hasattr(outcome, "feed"):
             self._take_in(outcome)
@@ -283,8 +283,7 @@ class SMTPProtocol(Connection):
             self._carry_out(self._reply_to(TypeError(f"not an outcome of a verb: {outcome!r}")))
 
     def _take_in(self, intake: Intake) -> None:
-        if intake.reply is not None:
-            self._say(intake.reply)
+        self._say_if_any(intake.reply)
         self._intake = intake
         self._intake_since = self.last_heard
         self._window = (self.last_heard, self.octets_in)
@@ -317,6 +316,10 @@ class SMTPProtocol(Connection):
         if reply is not self.factory.replies.too_many_recipients or transaction is None:
             return False
         return transaction.asked <= self.session.limits.recipients + SPARE_RECIPIENTS
+
+    def _say_if_any(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._say(reply)
 
     def _say(self, reply: Reply) -> None:
         if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends

@@ -52,12 +52,13 @@ def _nothing() -> None:
 class Ask:
     """Say *reply*, and give the next line, without its CRLF, to *answer*.
 
+    :param reply: ``None`` where that was said already.
     :param answer: is given ``None`` for a line that was too long.
     :param limit: octets of that line with its CRLF.
     :param abandon: is called if the connection ends before there is an answer.
     """
 
-    reply: Reply
+    reply: Reply | None
     answer: Callable[[bytes | None], "Later[Outcome]"]
     limit: int = 512
     abandon: Callable[[], object] = _nothing
@@ -70,10 +71,11 @@ class BeginTLS:
     What the client has sent behind the command is thrown away, as nobody knows whether it was the client, and the
     session begins anew (RFC 3207 sections 4.2 and 6).
 
+    :param reply: ``None`` where that was said already.
     :param certificates: what makes the server's side of TLS connections.
     """
 
-    reply: Reply
+    reply: Reply | None
     certificates: IOpenSSLServerConnectionCreator
 
 
