@@ -168,7 +168,7 @@ class ScriptedTransaction(DeliveryTransaction):
     @property
     def body(self) -> bytes:
         """The octets without the server's own Received field, which is folded."""
-        return re.sub(rb"\AReceived: .*\r\n(?:\t.*\r\n)+", b"", self.octets)
+        return re.sub(rb"\AReceived: .*?; [^;\r\n]{,40}\r\n", b"", self.octets, count=1, flags=re.DOTALL)
 
     def rcpt(self, recipient: Recipient) -> Later[None]:
         return self._script.play("rcpt", lambda: self.recipients.append(recipient))

@@ -74,16 +74,16 @@ class RegistryTests(SynchronousTestCase):
             extension("b", lambda session: None),
             extension("c", lambda session: f"CCC {session.hostname}"),
         ]
-        self.assertEqual(Registry(CORE, offers).keywords(self.session), ["AAA", "CCC mx.test"])
+        self.assertEqual(Registry(CORE, offers).keywords(self.session), ["AAA", "CCC mx.test", "HELP"])
 
     def test_a_verb_may_be_offered_as_well(self) -> None:
         def offer(session: Session) -> str | None:
             return "XONE" if session.hostname == "mx.test" else None
 
         registry = Registry([*CORE, verb("XONE", keyword=offer), verb("XTWO")], [extension("a", "AAA")])
-        self.assertEqual(registry.keywords(self.session), ["AAA", "XONE"])
+        self.assertEqual(registry.keywords(self.session), ["AAA", "HELP", "XONE"])
         self.session.hostname = "other.test"
-        self.assertEqual(registry.keywords(self.session), ["AAA"])
+        self.assertEqual(registry.keywords(self.session), ["AAA", "HELP"])
 
     def test_parameters_add_to_the_length_of_their_command(self) -> None:
         # RFC 5321 section 4.5.3.1.4 and 4.1.1.11.

@@ -263,6 +263,7 @@ class CommandTests(SMTPLibTestCase):
         self.assertEqual(
             features,
             {
+                "help": "",
                 "pipelining": "",
                 "size": "33554432",
                 "8bitmime": "",

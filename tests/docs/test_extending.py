@@ -115,7 +115,7 @@ class MechanismTests(SynchronousTestCase):
     def number(self) -> int:
         """The number that the server wants a code for."""
         self.client.say("EHLO client")
-        self.assertIn("250 AUTH X-CODE", self.client.hear())
+        self.assertIn("250-AUTH X-CODE", self.client.hear())
         self.client.say("AUTH X-CODE " + b64encode(b"ada").decode())
         (challenge,) = self.client.hear()
         self.assertEqual(challenge[:4], "334 ")

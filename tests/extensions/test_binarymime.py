@@ -45,7 +45,7 @@ class OfferTests(SynchronousTestCase):
 
     def test_where_it_is_not_loaded(self) -> None:
         client = Server(Preserving(), extensions=load_extensions(["eightbitmime", "chunking"])).connect()
-        self.assertEqual(keywords(client), ["8BITMIME", "CHUNKING"])
+        self.assertEqual(keywords(client), ["8BITMIME", "CHUNKING", "HELP"])
         self.assertEqual(client.codes("MAIL FROM:<> BODY=BINARYMIME"), ["501"])
 
     def test_where_the_users_delivery_honours_it(self) -> None:

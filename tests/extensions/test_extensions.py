@@ -64,7 +64,7 @@ class OwnTests(SynchronousTestCase):
         server = Server(extensions=[*load_extensions(), offer])
         client = server.connect()
         client.read()
-        self.assertTrue(client.say("EHLO client.test")[0].endswith("\r\n250 XSAY 192.0.2.1"))
+        self.assertTrue(client.say("EHLO client.test")[0].endswith("\r\n250-XSAY 192.0.2.1\r\n250 HELP"))
         self.assertEqual(client.say("xsay  Hello World "), ["250 2.0.0 client.test says Hello World"])
         self.assertEqual(client.say("HELP XSAY"), ["214-2.0.0 XSAY text\r\n214 2.0.0 Say it."])
         other = server.connect("192.0.2.9")

@@ -36,7 +36,7 @@ class CommandTests(StartTLSTestCase):
 
     def test_offered_until_it_is_used(self) -> None:
         client = self.client()
-        self.assertIn("250 STARTTLS", client.say("EHLO client.test")[0])
+        self.assertIn("250-STARTTLS", client.say("EHLO client.test")[0])
         client.start_tls()
         self.assertNotIn("STARTTLS", client.say("EHLO client.test")[0])
 

@@ -23,7 +23,8 @@ class HelloTests(SynchronousTestCase):
     def test_ehlo_is_answered_by_what_is_offered(self) -> None:
         client = self.connect()
         lines = ["250-mx.test", "250-PIPELINING", "250-SIZE 33554432", "250-8BITMIME", "250-CHUNKING"]
-        lines += ["250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250 LIMITS RCPTMAX=1000 MAILMAX=100000"]
+        lines += ["250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250-LIMITS RCPTMAX=1000 MAILMAX=100000"]
+        lines += ["250 HELP"]  # RFC 5321 section 4.1.1.1
         self.assertEqual(
             client.say("EHLO client.test"),
             ["\r\n".join(lines)],
@@ -33,7 +34,7 @@ class HelloTests(SynchronousTestCase):
     def test_ehlo_without_extensions(self) -> None:
         client = Server(extensions=()).connect()
         client.read()
-        self.assertEqual(client.say("EHLO client.test"), ["250 mx.test"])
+        self.assertEqual(client.say("EHLO client.test"), ["250-mx.test\r\n250 HELP"])
 
     def test_names(self) -> None:
         for name in (

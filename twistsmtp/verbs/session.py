@@ -99,6 +99,8 @@ VERBS: tuple[Verb[Any], ...] = (
         name="HELP",
         syntax="HELP [verb]",
         help="List the verbs, or tell about one.",
+        # RFC 5321 section 4.1.1.1: EHLO lists all commands that section 4.5.1 does not have every server know.
+        keyword=lambda session: "HELP",
         parse=any_text,
         run=_help,
         idle=True,
