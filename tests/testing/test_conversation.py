@@ -30,7 +30,8 @@ class ConversationTests(SynchronousTestCase):
             C: EHLO client.test
             S: 250-mx.test
             S: ...
-            S: 250 STARTTLS
+            S: 250-STARTTLS
+            S: 250 HELP
             C: STARTTLS
             S: 220 2.0.0 ...
             C: (begins TLS)
