@@ -1,6 +1,7 @@
 """AUTH, against our own server, and against servers that are not what they say."""
 
 import base64
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.authentication import PASSWORD, TOKEN, USER, WRONG, Bearers, Digests, Passwords, Scrams, portal
 from tests.client.kit import Far, Net, at_once, result_of
 from tests.scripted import ScriptedDelivery
-from twistsmtp.client import AuthError, Credentials, TLSError
+from twistsmtp.client import AuthError, ClientError, Credentials, ProtocolError, TLSError
 from twistsmtp.sasl.client import MECHANISMS
 from twistsmtp.security import Security
 
@@ -61,7 +62,7 @@ class OwnServerTests(SynchronousTestCase):
                 with self.assertRaises(AuthError) as caught:
                     self.open(net, mechanisms=(mechanism,), username=USER, **{kind: WRONG})
                 error = caught.exception
-                self.assertEqual(str(error.refusal), "535 5.7.8 Authentication credentials invalid", mechanism)
+                self.assertEqual(str(error.refusal), "535 5.7.8 AUTH was refused", mechanism)
                 self.assertFalse(error.temporary)
                 for shown in (WRONG, base64.b64encode(WRONG.encode()).decode()):
                     self.assertNotIn(shown, f"{error!r} {error}")
@@ -196,6 +197,47 @@ class StrangeServerTests(SynchronousTestCase):
     def test_temporary(self) -> None:
         error = self.fails("PLAIN", "454 4.7.0 Temporary authentication failure")
         self.assertTrue(error.temporary)
+
+    def test_an_echo(self) -> None:
+        """Servers say what they did not understand: the line with the password, which is nobody's to read."""
+
+        class Echo(Far):
+            def _obey(self, verb: str, text: str) -> None:
+                if verb in {"EHLO", "QUIT"}:
+                    super()._obey(verb, text)
+                else:
+                    self._say(verb, f"{code} {code // 100}.5.4 What is {text}\x1b?")
+
+        for code, mechanism in ((500, "PLAIN"), (535, "PLAIN"), (421, "PLAIN"), (454, "PLAIN"), (501, "XOAUTH2")):
+            net = Net(partial(Echo, [f"AUTH {mechanism}"]))
+            secret = {"username": USER, "token": TOKEN} if mechanism == "XOAUTH2" else ADA
+            credentials = Credentials(plaintext=True, **secret)
+            with self.assertRaises(ClientError) as caught:
+                result_of(net.run(net.connector.connect(net.destination(credentials=credentials))))
+            said = net.far.heard[1].split()[-1]
+            self.assertGreater(len(said), 10)
+            for text in (str(caught.exception), repr(caught.exception), str(caught.exception.reply)):
+                self.assertNotIn(said, text)
+            self.assertEqual(str(caught.exception.reply), f"{code} {code // 100}.5.4 AUTH was refused")
+
+    def test_a_plain_echo(self) -> None:
+        """As of a terminal: what comes back is no reply, and is shown nowhere."""
+
+        class Echo(Far):
+            before = ""
+
+            def _obey(self, verb: str, text: str) -> None:
+                if verb == "EHLO":
+                    super()._obey(verb, text)
+                else:
+                    self._say(verb, self.before + text)
+
+        for Echo.before in ("", "535-5.7.8 No\r\n500 "):
+            net = Net(partial(Echo, ["AUTH PLAIN"]))
+            credentials = Credentials(plaintext=True, **ADA)
+            with self.assertRaises(ProtocolError) as caught:
+                result_of(net.run(net.connector.connect(net.destination(credentials=credentials))))
+            self.assertEqual(str(caught.exception), "no reply to AUTH")
 
     def test_another_mechanism(self) -> None:
         """One that the server does not do after all is no reason to give up; one that has failed is."""

@@ -8,7 +8,17 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.kit import ALL, GONE, Far, Net, result_of
-from twistsmtp.client import ConnectError, ConnectionLost, OutcomeUnknown, Pool, Refused, Result, send_to
+from twistsmtp.client import (
+    ConnectError,
+    ConnectionLost,
+    OutcomeUnknown,
+    Pool,
+    Refused,
+    Result,
+    TimedOut,
+    Timeouts,
+    send_to,
+)
 
 MESSAGE = b"Subject: x\r\n\r\ntext\r\n"
 
@@ -92,6 +102,18 @@ class PoolTests(SynchronousTestCase):
             result_of(self.send(pool))
             result_of(self.send(pool))
             self.assertEqual([len(far.taken) for far in self.net.fars[-2:]], [1, 1], reply)
+
+    def test_silent(self) -> None:
+        """A far side that says nothing has its time once: the client waits no second time for another connection."""
+        self.plans = [{"MAIL 2": ""}, {}]
+        pool = self.pool()
+        result_of(self.send(pool, timeouts=Timeouts(command=20)))
+        second = self.send(pool, timeouts=Timeouts(command=20))
+        self.net.clock.advance(20)
+        self.net.turn()
+        with self.assertRaises(TimedOut):
+            result_of(second)
+        self.assertEqual(len(self.net.fars), 1)
 
     def test_all_found_closed(self) -> None:
         """One after the other, and then a new one; whose word counts."""

@@ -132,6 +132,7 @@ class PostfixTests(RealTestCase):
         self.addCleanup(pool.close)
         destination = destination_of("127.0.0.1", port)
         await send_to(pool, destination, "a@x.test", "ada@mx.test", MESSAGE)
+        await self.arrived(1)  # before it is killed it hands the message on
         [pid] = re.findall(r"postfix/smtpd\[(\d+)\]: connect from", (self.home / "log").read_text())
         os.kill(int(pid), signal.SIGKILL)
         await self.end(self.postfix)

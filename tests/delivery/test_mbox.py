@@ -194,6 +194,15 @@ class MailboxTests(MboxCase):
         self.new("y/z/all")
         self.assertTrue((self.root / "y" / "z").is_dir())
 
+    def test_check(self) -> None:
+        """It says what a start would, and makes nothing."""
+        (self.root / "file").touch()
+        for path, create in ("all", False), ("x/{local}", False), ("file/x/{local}", True), ("file/all", True):
+            self.assertRaises(ValueError, Mbox(self.root / path, create=create).check)
+        for path, create in ("file", False), ("{local}", False), ("all", True), ("x/y/{local}", True), ("x/all", True):
+            Mbox(self.root / path, create=create).check()
+        self.assertEqual([self.root / "file"], list(self.root.iterdir()))
+
 
 class FailureTests(MboxCase):
     """What fails leaves nothing."""

@@ -1,5 +1,6 @@
 """`Relay`: a client, our server and a far side, in memory."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.kit import ALL, GONE, Far, Net, extensions, result_of
 from tests.support import Client, Server, logged, split_replies
-from twistsmtp.client import ClientTLS, ClientTransaction, Credentials, Destination, TLSMode
+from twistsmtp.client import ClientTLS, ClientTransaction, Credentials, Destination, Timeouts, TLSMode
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.delivery.relay import Relay
 from twistsmtp.limits import Limits
@@ -124,6 +125,38 @@ class RelayTests(RelayTestCase):
             with logged("twistsmtp.relay") as events:
                 self.assertEqual(self.envelope()[0], "451 4.4.0 The next server does not take mail from here now")
             self.assertIn(reply[4:9], events[0]["problem"])
+
+    def test_what_of_the_mail_is_not_done(self) -> None:
+        """504 is of an address or a parameter that the client has said."""
+        for step, place in (("MAIL", 0), ("RCPT", 1)):
+            self.start(*ALL, **{step: "504 5.5.2 Need a fully-qualified address"})
+            self.assertEqual(self.envelope()[place], "504 5.5.2 Need a fully-qualified address")
+
+    def test_an_echo_of_auth(self) -> None:
+        """What a far side says again of the line with the password is nowhere, the log included."""
+        ada = Credentials(username="ada", password="geheim", plaintext=True)
+        encoded = b64encode(b"\0ada\0geheim").decode()
+        for code in (421, 500, 535):
+            self.start("AUTH PLAIN", AUTH=f"{code} AUTH PLAIN {encoded}", destination={"credentials": ada})
+            with logged("twistsmtp.relay") as events:
+                self.assertEqual(self.envelope()[0], "451 4.4.0 The next server does not take mail from here now")
+            self.assertEqual(self.net.far.heard[1], f"AUTH PLAIN {encoded}")
+            self.assertIn(f"AUTH PLAIN: {code} AUTH was refused", events[0]["problem"])
+            self.assertNotIn(encoded, repr(events))
+
+    def test_it_is_slow_to_begin(self) -> None:
+        """There is a bound to all that comes before MAIL."""
+        for step in ("greeting", "EHLO"):
+            self.net = Net.scripted(*ALL, **{step: ""})
+            delivery = make_delivery("relay:far.test:25")
+            assert isinstance(delivery, Relay)
+            self.start_relay(delivery._destination)
+            self.assertEqual(self.envelope(), [])
+            self.net.clock.advance(59)
+            self.assertEqual(self.send(b""), b"")
+            self.net.clock.advance(1)
+            self.assertEqual(split_replies(self.send(b""))[0], "451 4.4.1 The next server cannot be reached")
+            self.assertTrue(self.net.ends[0].lost)
 
     def test_credentials(self) -> None:
         """That they are wrong is nothing for the client to know."""
@@ -311,6 +344,20 @@ class ExtensionTests(RelayTestCase):
         self.assertEqual([each[:3] for each in self.say(mail, rcpt)], ["250", "250"])
         self.assertEqual(self.net.far.heard[1:], [mail, rcpt])
 
+    def test_priority(self) -> None:
+        """Passed on as it was granted (RFC 6710 section 4.1): who is not known gets no more than the usual one."""
+        self.start(*ALL, "MT-PRIORITY")
+        self.relay.start()
+        self.net.turn()
+        self.offered()
+        for asked, granted in (("9", "0"), ("-3", "-3"), ("0", "0")):
+            self.say(f"MAIL FROM:<a@x.test> RET=HDRS MT-Priority={asked}", "RSET")
+            [mail] = [each for each in self.net.far.heard[-2:] if each.startswith("MAIL")]
+            self.assertEqual(mail, f"MAIL FROM:<a@x.test> RET=HDRS MT-PRIORITY={granted}")
+        self.client.session.identity = "ann"
+        self.say("MAIL FROM:<a@x.test> MT-PRIORITY=9")
+        self.assertEqual(self.net.far.heard[-1], "MAIL FROM:<a@x.test> MT-PRIORITY=9")
+
     def test_eight_bits(self) -> None:
         self.start(*ALL)
         self.envelope(parameters=" BODY=8BITMIME SIZE=100")
@@ -390,6 +437,14 @@ class StringTests(SynchronousTestCase):
         assert isinstance(delivery, Relay)
         self.assertEqual(str(delivery._destination), "[2001:db8::1]:25")
         self.assertIs(delivery._destination.tls.mode, TLSMode.OPPORTUNISTIC)
+        self.assertEqual(delivery._destination.timeouts, Timeouts(opening=60))
+        self.assertGreaterEqual(delivery._pool._connections, Limits().connections_per_client)
+
+    def test_timeout(self) -> None:
+        for text, command, opening in (("20", 20, 60), ("90", 90, 90)):
+            delivery = make_delivery(f"relay:mx.test:25:timeout={text}")
+            assert isinstance(delivery, Relay)
+            self.assertEqual(delivery._destination.timeouts, Timeouts(command=command, opening=opening))
 
     def test_what_is_wrong(self) -> None:
         empty = Path(self.mktemp())
@@ -406,6 +461,7 @@ class StringTests(SynchronousTestCase):
             "relay:mx.test:25:connections=0",
             "relay:mx.test:25:connections=many",
             "relay:mx.test:25:idle=0",
+            "relay:mx.test:25:timeout=0",
             "relay:mx.test:25:hostname=a b",
             "relay:mx.test:25:insecure=yes",
             f"relay:mx.test:25:username=ada:password-file={empty}",

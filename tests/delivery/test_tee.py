@@ -158,6 +158,20 @@ class RefusedTests(TeeCase):
         self.assertEqual(2, self.journal.count("a begin"))
         self.assertEqual(1, self.journal.count("b begin"))
 
+    def test_recipient_twice(self) -> None:
+        """Taken once and then refused: who took it twice has it once."""
+        seen: list[str] = []
+
+        def once(address: str) -> None:
+            seen.append(address)
+            if len(seen) == 2:
+                raise Refusal(LATER)
+
+        codes = self.talk({}, {"rcpt": once}).send(JOE, JOE)
+        self.assertEqual(["250", "451", "354", "250"], codes)
+        self.assertEqual([[JOE]] * 2, [each.messages[0][0] for each in self.told])
+        self.assertEqual(2, self.journal.count("a begin"))
+
     def test_two_write_at_once_and_fail(self) -> None:
         """Each error has somebody who looks at it."""
         waiting: list[Deferred[None]] = [Deferred(), Deferred(), Deferred()]
@@ -323,6 +337,9 @@ class TogetherTests(SynchronousTestCase):
             def __init__(self, name: str) -> None:
                 self.name = name
 
+            def check(self) -> None:
+                told.append(f"check {self.name}")
+
             def start(self) -> None:
                 told.append(f"start {self.name}")
 
@@ -338,8 +355,9 @@ class TogetherTests(SynchronousTestCase):
 
         a, b = Living("a"), Living("b")
         tee = Tee([a, Discard(), Tee([b]), a])
+        tee.check()
         tee.start()
         tee.reload()
         self.successResultOf(Deferred.fromCoroutine(tee.stop()))
-        self.assertEqual([f"{phase} {name}" for phase in ("start", "reload", "stop") for name in "ab"], told)
+        self.assertEqual([f"{phase} {name}" for phase in ("check", "start", "reload", "stop") for name in "ab"], told)
         self.assertEqual(2, len(self.flushLoggedErrors(KeyError)))

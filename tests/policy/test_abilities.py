@@ -121,7 +121,7 @@ class FieldTests(MemoryTestCase):
             session.add_field("X-Helo", "one\r\nX-Other: two")
 
         client = self.server(Does(add)).connect()
-        self.assertEqual(client.read()[:9], b"451 4.3.0")
+        self.assertEqual(client.read()[:9], b"421 4.3.0")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_starttls_forgets_what_was_said_in_plain_text(self) -> None:
@@ -213,6 +213,102 @@ class RedirectTests(MemoryTestCase):
         self.assertEqual(
             client.codes("MAIL FROM:<>", "RCPT TO:<b@mx.test>", "DATA"), ["250 2.1.0", "550 5.1.1", "554 5.5.1"]
         )
+
+    def records(self, rcpt: Callable[[str], object], *, begin: Callable[[int], object] = bool) -> Client:
+        """A client of a delivery that records; *rcpt* and *begin* may raise, or give a Deferred."""
+        self.journal: list[str] = []
+        self.begun = 0
+        case = self
+
+        class Recording(Delivery):
+            async def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+                case.begun += 1
+                one = self.Transaction(case.begun)
+                case.journal.append(f"{one.number} begin")
+                answer = begin(one.number)
+                if isinstance(answer, Deferred):
+                    await answer
+                return one
+
+            class Transaction(DeliveryTransaction):
+                def __init__(self, number: int) -> None:
+                    self.number = number
+
+                async def rcpt(self, recipient: Recipient) -> None:
+                    case.journal.append(f"{self.number} {recipient.mailbox.local}")
+                    answer = rcpt(recipient.mailbox.local)
+                    if isinstance(answer, Deferred):
+                        await answer
+
+                def commit(self) -> None:
+                    case.journal.append(f"{self.number} commit")
+
+                def abort(self) -> None:
+                    case.journal.append(f"{self.number} abort")
+
+        policy = _redirect("c@mx.test", "nobody@mx.test")
+        return Server(Recording(), policies=[policy]).connect().hello().begin("a@mx.test")
+
+    @staticmethod
+    def no_nobody(local: str) -> None:
+        if local == "nobody":
+            raise Refusal(Reply(550, "5.1.1", "Nobody"))
+
+    def test_the_delivery_forgets_those_that_it_took(self) -> None:
+        """Where one of several is refused: nobody has the mail of a recipient that was refused."""
+        client = self.records(self.no_nobody)
+        self.assertEqual(client.codes("RCPT TO:<b@mx.test>", "RCPT TO:<e@mx.test>", "DATA")[0], "550 5.1.1")
+        self.assertEqual(client.send(b".\r\n")[:3], b"250")
+        first = ["1 begin", "1 a", "1 c", "1 nobody", "1 abort"]
+        self.assertEqual(self.journal, [*first, "2 begin", "2 a", "2 e", "2 commit"])
+        self.assertEqual(client.session.counts.transactions, 1)
+
+    def test_it_does_not_begin_anew(self) -> None:
+        """Then the transaction has ended, and is aborted once."""
+        asked: list[str] = []
+
+        def not_twice(local: str) -> None:
+            self.no_nobody(local)
+            if local in asked:
+                raise Refusal(Reply(451, "4.3.0", "Later"))
+            asked.append(local)
+
+        def no_second(number: int) -> None:
+            if number == 2:
+                raise Refusal(Reply(451, "4.3.0", "Later"))
+
+        for client, last in (
+            (lambda: self.records(self.no_nobody, begin=no_second), ["1 abort", "2 begin"]),
+            (lambda: self.records(not_twice), ["2 a", "2 abort"]),
+        ):
+            said = client().codes("RCPT TO:<b@mx.test>", "DATA", "MAIL FROM:<>")
+            self.assertEqual((said[0], said[1][:3]), ("451 4.3.0", "503"))
+            self.assertEqual(self.journal[-3:], [*last, "3 begin"])
+
+    def test_the_client_goes_while_it_begins_anew(self) -> None:
+        """Each transaction of the delivery is aborted once, whatever is waited for."""
+        waits: list[Deferred[None]] = []
+
+        def wait(*_: object) -> "Deferred[None]":
+            waits.append(Deferred(lambda each: each.callback(None)))  # to cancel it does no good
+            return waits[-1]
+
+        def second(number: int) -> object:
+            return wait() if number == 2 else None
+
+        def nobody_and_then(local: str) -> object:
+            self.no_nobody(local)
+            return wait() if self.begun == 2 else None
+
+        for connect in (lambda: self.records(self.no_nobody, begin=second), lambda: self.records(nobody_and_then)):
+            del waits[:]
+            client = connect()
+            client.say("RCPT TO:<b@mx.test>")
+            self.assertEqual(len(waits), 1)
+            client.vanish()
+            aborted = [each for each in self.journal if each.endswith("abort")]
+            self.assertEqual(aborted, ["1 abort", "2 abort"])
+            self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_nowhere(self) -> None:
         """Mail goes somewhere, or is refused."""

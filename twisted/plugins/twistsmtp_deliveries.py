@@ -55,7 +55,7 @@ relay = DeliveryMaker(
     synopsis=(
         "relay:HOST:PORT[:tls=none|opportunistic|required|implicit][:ca=FILE][:certificate=FILE]"
         "[:username=NAME:password-file=FILE|token-file=FILE][:insecure=yes][:hostname=NAME][:chunking=no]"
-        "[:connections=N][:idle=SECONDS]"
+        "[:connections=N][:idle=SECONDS][:timeout=SECONDS]"
     ),
     help="hands mail on to another server while it comes, whose word is ours (relay:smtp.example.net:25:tls=required)",
     function="twistsmtp.delivery.relay.Relay.from_options",

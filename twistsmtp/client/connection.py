@@ -292,16 +292,20 @@ class Connection(Protocol):
             while self.usable and (reply := self._reader.next()) is not None:
                 self._heard(reply)
         except ProtocolError as error:
-            self._end(self._unless_sent(error))
+            # An error names the line that is none of a reply; here that may be our own, with a secret.
+            shown = ProtocolError("no reply to AUTH") if self._step() == "AUTH" else error
+            self._end(self._unless_sent(shown))
 
     def _heard(self, reply: Reply) -> None:
         if not self._awaited:
             # Nobody asked; and all that a server says unasked is that it will not go on.
             if reply.positive:
-                raise ProtocolError(f"a reply to nothing: {reply}")
+                raise ProtocolError(f"a reply to nothing: {reply.code}")
             self._end(Refused("connection", reply))
             return
         awaited = self._awaited[0]
+        if awaited.step == "AUTH" and not reply.positive:  # some servers say again what they were told: here, a secret
+            reply = Reply(reply.code, reply.enhanced, "AUTH was refused")
         if awaited.alone and not self._reader.empty:
             raise ProtocolError(f"something stands behind the reply to {awaited.step}")
         self._awaited.popleft()

@@ -4,7 +4,7 @@ The same for every message, so that a connection which is open is one that mail 
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
@@ -60,6 +60,14 @@ class Connector:
 
         :raises ClientError: there is none. Nothing is left of it then.
         """
+
+        def late(_: object, seconds: float) -> NoReturn:
+            raise ConnectError(f"{destination}: not ready for mail in {seconds:g} seconds")
+
+        opening = Deferred.fromCoroutine(self._connect(destination))
+        return await opening.addTimeout(destination.timeouts.opening, self.reactor, late)
+
+    async def _connect(self, destination: Destination) -> Connection:
         try:
             return await self._open(destination, destination.tls.mode)
         except TLSError:

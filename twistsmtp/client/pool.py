@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from twistsmtp.client.connection import Connection
 from twistsmtp.client.destination import Destination
-from twistsmtp.client.errors import ConnectError, ConnectionLost, Refused
+from twistsmtp.client.errors import ConnectError, ConnectionLost, Refused, TimedOut
 from twistsmtp.client.opening import Connector
 from twistsmtp.client.transaction import ClientTransaction
 
@@ -219,4 +219,6 @@ def _nothing(*_: object) -> None:
 
 def _was_gone(error: BaseException) -> bool:
     """Whether *error* says that a kept connection had ended by the time that it was used."""
-    return isinstance(error, ConnectionLost) or (isinstance(error, Refused) and error.reply.code == 421)
+    if isinstance(error, ConnectionLost):
+        return not isinstance(error, TimedOut)  # who takes all the time there is has it once, and not on each of them
+    return isinstance(error, Refused) and error.reply.code == 421

@@ -16,6 +16,8 @@ class Timeouts:
     :raises ValueError: one is not positive: none of them can be turned off.
     """
 
+    #: For all of it until mail can be sent: connection, greeting, EHLO, TLS, AUTH together. The RFC has no such time.
+    opening: float = 900.0
     #: For a connection, the look-up of the name included.
     connect: float = 30.0
     #: For a handshake of TLS.

@@ -42,11 +42,12 @@ from zope.interface import Interface
 
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.later import Later
-from twistsmtp.lifecycle import Reloader, Starter, Stopper
+from twistsmtp.lifecycle import Checkable, Reloader, Starter, Stopper
 from twistsmtp.session import Session
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = [
+    "Checkable",
     "Delivery",
     "DeliveryTransaction",
     "Envelope",

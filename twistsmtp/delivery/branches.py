@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistsmtp.delivery.api import (
+    Checkable,
     Delivery,
     DeliveryTransaction,
     Envelope,
@@ -71,6 +72,12 @@ class Several(Delivery):
             self.verify = self._verify
         if any(isinstance(each, Expander) for each in self.deliveries):
             self.expand = self._expand
+
+    def check(self) -> None:
+        """See whether all would start."""
+        for each in self.deliveries:
+            if isinstance(each, Checkable):
+                each.check()
 
     def start(self) -> None:
         """Start those that are to be."""
@@ -165,7 +172,7 @@ class Branch:
         :param with_received: whether the delivery is to get a Received field from us.
         """
         recipients = tuple(envelope.recipients[index] for index in self.own)
-        if any(each not in recipients for each in self._taken):
+        if len(self._taken) != len(recipients):  # two RCPT may say the same: to look for who is missing is not enough
             # Another one has refused a recipient that this one took, and may have told somebody about: begin anew.
             self.abort()
             self._taken.clear()

@@ -85,12 +85,29 @@ class Mbox(Delivery):
 
         :raises ValueError: the file, or the folder that all are in, is missing and may not be made.
         """
+        self._see_what_there_is()
+        if self._create and not os.path.isdir(self._folder):
+            make_folder(self._folder)
+
+    def check(self) -> None:
+        """See `Checkable`."""
+        self._see_what_there_is()
+        folder = self._folder
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder) or (folder != self._folder and not os.access(folder, os.W_OK | os.X_OK)):
+            raise ValueError(f"{self._folder} cannot be made")
+
+    @property
+    def _folder(self) -> str:
+        """The one that all files are in."""
+        base = self._path.base
+        return base if self._path.placeholders else os.path.dirname(base)
+
+    def _see_what_there_is(self) -> None:
         base, shared = self._path.base, not self._path.placeholders
-        folder = os.path.dirname(base) if shared else base
         if not self._create and not (os.path.isfile(base) if shared else os.path.isdir(base)):
             raise ValueError(f"{base} is no {'file' if shared else 'folder'} (create=yes would make it)")
-        if self._create and not os.path.isdir(folder):
-            make_folder(folder)
 
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Mail from anybody is taken."""

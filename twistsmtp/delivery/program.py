@@ -181,6 +181,10 @@ class Program(Delivery):
 
         :raises ValueError: there is none, or it may not be run.
         """
+        self.check()
+
+    def check(self) -> None:
+        """See `Checkable`."""
         if which(self._name) is None:
             raise ValueError(f"{self._name}: there is no such program")
 

@@ -24,6 +24,7 @@ from twistsmtp.client.destination import Destination
 from twistsmtp.client.errors import AuthError, BadMessage, ClientError, NotOffered, Refused
 from twistsmtp.client.pool import Pool
 from twistsmtp.client.sending import destination_of
+from twistsmtp.client.timeouts import Timeouts
 from twistsmtp.client.transaction import ClientTransaction
 from twistsmtp.client.verdict import Verdict
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, Recipient, Refusal, ReversePath, Session
@@ -48,17 +49,25 @@ _PASSED_ON: dict[str, tuple[str, ...]] = {
     "rrvs": ("RRVS",),
 }
 
+#: The parameter of MAIL whose value is a `twistsmtp.extensions.mtpriority.Priority`.
+_PRIORITY = "MT-PRIORITY"
+
 #: What is said of us, and not of the mail: that we are to authenticate or encrypt first, that we say what it does not
-#: understand, that it ends the connection. A client of ours that was told this would take it to itself.
-_OF_US = frozenset({421, 500, 502, 503, 504, 530, 534, 535, 538})
+#: understand, that it ends the connection. A client of ours that was told this would take it to itself. 504 is not
+#: among them: behind MAIL and RCPT it is said of a parameter or an address of the client's.
+_OF_US = frozenset({421, 500, 502, 503, 530, 534, 535, 538})
 #: The steps whose refusals are about the mail.
 _OF_MAIL = frozenset({"MAIL", "RCPT", "DATA", "BDAT", "end of message"})
 
 _NOT_NOW = Reply(451, "4.4.0", "The next server does not take mail from here now")
 #: Characters of what the far side says that reach a client.
 _TEXT = 400
-#: Connections to the far side, unless the string says otherwise. Each client that is in a transaction has one.
-CONNECTIONS = 40
+#: Connections to the far side, unless the string says otherwise. Each client that is in a transaction has one: they are
+#: more than a single client address may have to us (`Limits.connections_per_client`), or it would keep all others out.
+CONNECTIONS = 200
+#: Seconds in which a connection to the far side is to stand, greeting, TLS and AUTH included. A client waits meanwhile,
+#: and RFC 5321 has it wait for five minutes at the least.
+OPENING = 60.0
 
 
 class Relay(Delivery):
@@ -108,7 +117,7 @@ class Relay(Delivery):
         if not destination.hostname:
             destination = replace(destination, hostname=session.hostname)
         try:
-            transaction, _ = await self._pool.begin(destination, lambda new: new.mail(reverse_path))
+            transaction, _ = await self._pool.begin(destination, lambda new: new.mail(_passed_on(reverse_path)))
         except (ClientError, ValueError) as error:
             raise refusal(error, session, destination) from None
         self._learn(transaction)
@@ -137,6 +146,15 @@ class Relay(Delivery):
             destination=printable(str(self._destination)),
             problem=str(failure.value),
         )
+
+
+def _passed_on(path: ReversePath) -> ReversePath:
+    """*path* with the priority that was granted in place of the one that was asked for (RFC 6710 section 4.1)."""
+    priority = path.parameters.get(_PRIORITY)
+    if priority is None:
+        return path
+    granted = ((key, str(priority.granted) if key.upper() == _PRIORITY else value) for key, value in path.options)
+    return replace(path, options=tuple(granted))
 
 
 def _nothing() -> None:
@@ -266,6 +284,7 @@ OPTIONS = (
     "chunking",
     "connections",
     "idle",
+    "timeout",
 )
 
 
@@ -304,7 +323,15 @@ def destination_from_options(
         lmtp=lmtp,
         hostname=options.get("hostname", ""),
         chunking=yes_or_no("chunking", options.get("chunking", "yes")),
+        timeouts=_timeouts(options.get("timeout")),
     )
+
+
+def _timeouts(text: str | None) -> Timeouts:
+    if text is None:
+        return Timeouts(opening=OPENING)
+    seconds = number("timeout", text)
+    return Timeouts(command=seconds, opening=max(OPENING, seconds))
 
 
 def _credentials(options: Mapping[str, str]) -> Credentials | None:

@@ -38,6 +38,7 @@ from twisted.python.failure import Failure
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, Recipient, ReversePath, Session
 from twistsmtp.events import exception_caught
 from twistsmtp.later import is_later
+from twistsmtp.wire.dotstream import BareNewline
 from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.reply import Refusal, Reply
 
@@ -192,6 +193,7 @@ class _Transaction(DeliveryTransaction):
 
     def _give(self, lines: list[bytes]) -> None:
         """*lines* to every message object, line by line as they would come from the wire."""
+        self._refuse_bare(lines)
         if self._first_line:
             self._first_line = False
             # A body without a header must not become one behind the Received field.
@@ -202,6 +204,16 @@ class _Transaction(DeliveryTransaction):
             for line in lines:
                 for message in messages:
                     message.lineReceived(line)
+
+    def _refuse_bare(self, lines: list[bytes]) -> None:
+        """BDAT brings octets as they are, and there is nothing that ``lineReceived()`` could be given for them: what is
+        no line here may be two for whoever reads what it writes."""
+        if self._session.limits.bare_newline is BareNewline.ACCEPT:
+            return
+        for octet, found in ((b"\n", "LF"), (b"\r", "CR")):
+            if any(octet in line for line in lines):
+                self.abort()
+                raise Refusal(self._session.replies.bare_newline.fill(found=found))
 
     @contextmanager
     def _all_or_none(self) -> Iterator[None]:

@@ -5,9 +5,13 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+
+from twistsmtp.delivery.api import DeliveryTransaction
 from twistsmtp.envelope import Recipient
 from twistsmtp.later import Later, awaited, then
 from twistsmtp.session import Phase, Session, Stage
+from twistsmtp.transaction import Transaction
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
 from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_forward_path
@@ -52,12 +56,44 @@ def _taken(session: Session, recipient: Recipient, _: None) -> Outcome:
 
 
 async def _redirected(session: Session, recipients: Sequence[Recipient]) -> Outcome:
-    """Others have the mail in place of the recipient: all of them, or RCPT is refused."""
-    delivery = session.current.delivery
-    for recipient in recipients:
-        await awaited(delivery.rcpt(recipient))
+    """Others have the mail in place of the recipient: all of them, or RCPT is refused and none has."""
+    transaction = session.current
+    for taken, recipient in enumerate(recipients):
+        try:
+            await awaited(transaction.delivery.rcpt(recipient))
+        except Exception as error:
+            if taken and not session.over:
+                if isinstance(error, CancelledError):  # it took too long, and will not be waited for again
+                    session.reset()
+                else:
+                    await _begin_anew(session, transaction)
+            raise
     session.add_together(recipients)
     return session.replies.recipient_ok
+
+
+async def _begin_anew(session: Session, transaction: Transaction) -> None:
+    """Have the delivery forget whom it took for the RCPT that is refused: there is no other way to take one back.
+
+    Where it does not take the others once more, the transaction has ended.
+    """
+    ended, transaction.delivery = transaction.delivery, _Ended()
+    try:
+        ended.abort()
+        transaction.delivery = await awaited(session.delivery.begin(session, transaction.reverse_path))
+        if session.transaction is not transaction:  # the client is gone, and the delivery has begun all the same
+            transaction.delivery.abort()
+            return
+        for recipient in transaction.recipients:
+            await awaited(transaction.delivery.rcpt(recipient))
+    except Exception:
+        if session.transaction is transaction:
+            session.reset()
+        raise
+
+
+class _Ended(DeliveryTransaction):
+    """Stands where there is none while another begins: there is nothing to abort."""
 
 
 VERBS: tuple[Verb[Any], ...] = (

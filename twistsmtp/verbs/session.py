@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twistsmtp.delivery.api import Expander, Verifier
-from twistsmtp.later import Later, then
+from twistsmtp.later import Later, awaited, then
+from twistsmtp.policy.relay import RelayRule
 from twistsmtp.policy.user import user_of
 from twistsmtp.security import Audience
-from twistsmtp.session import Session, Stage
+from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import ANY_STAGE, Close, Outcome, Verb
 from twistsmtp.verbs.arguments import any_text, needed, no_argument
 from twistsmtp.wire.reply import Refusal, Reply
@@ -60,10 +61,29 @@ def _vrfy(session: Session, text: str) -> Later[Outcome]:
     if not (_may_ask(session) and isinstance(session.delivery, Verifier)):
         return session.replies.cannot_verify
 
-    def answer(found: Sequence[str]) -> Reply:
-        return _listed(session, found) if found else session.replies.cannot_verify
+    return _verified(session, text, session.delivery)
 
-    return then(session.delivery.verify(session, text), answer)
+
+async def _verified(session: Session, text: str, delivery: Verifier) -> Outcome:
+    try:
+        found = await awaited(delivery.verify(session, text))
+    except Refusal as refusal:
+        if refusal.reply == session.replies.mailbox_unknown and not _is_final(session, text):
+            return session.replies.cannot_verify
+        raise
+    return _listed(session, found) if found else session.replies.cannot_verify
+
+
+def _is_final(session: Session, text: str) -> bool:
+    """Whether RCPT would say no as well where the delivery knows no mailbox *text*. A policy may give its mail to
+    others, as aliases do; and of a domain that is not ours the delivery knows nothing."""
+    for check in session.checks.get(Phase.RCPT, ()):
+        rule = getattr(check, "__self__", None)
+        if not isinstance(rule, RelayRule):
+            return False
+        if not rule.is_ours(text.removeprefix("<").removesuffix(">")):
+            return False
+    return True
 
 
 def _expn(session: Session, text: str) -> Later[Outcome]:
