@@ -18,11 +18,11 @@ from twisted.logger import Logger
 
 from twistsmtp.clients import Clients, client_of, network_of
 from twistsmtp.envelope import Recipient, ReversePath
+from twistsmtp.held import Held
 from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.phases import LASTING, Check, Checks, Dialect, Phase, Stage, ask
 from twistsmtp.security import Security
-from twistsmtp.held import Held
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transaction import Counts, Transaction
 from twistsmtp.wire.field import header_field
@@ -122,7 +122,8 @@ class Session:
         self.peer = self.origin = peer
         #: The client's address as text: an IP address, or ``"local"`` for a unix socket.
         self.client = client_of(peer)
-        #: The host name of that address, where a policy has found out that it is really its own.
+        #: The host name of that address, where a policy has found out that it is really its own, or who is trusted to
+        #: speak for the client has said so.
         self.client_name: str | None = None
         #: Whom the connection is counted for: an IPv4 address, the /64 network that one site has of IPv6, or ``""``
         #: for a unix socket.

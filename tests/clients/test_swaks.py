@@ -1,9 +1,14 @@
 """swaks, with and without pipelining."""
 
 import re
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
 
 from tests.clients.kit import ClientTestCase, Process
+from twistsmtp.factory import LMTPFactory
 from twistsmtp.limits import Limits
+from twistsmtp.policy.relay import RelayRule
 
 #: As swaks takes it: lines end with LF, and it ends the last.
 MESSAGE = "From: <a@client.test>\nSubject: hello\n\nline\n.\n..\n.dot\n\né\n.end".encode()
@@ -15,6 +20,16 @@ class SwaksTests(ClientTestCase):
         """Run swaks on the server, as ``client.test``."""
         common = ("--server", "127.0.0.1", "--port", str(port), "--helo", "client.test", "--timeout", "100")
         return await self.run_program("swaks", *common, "--from", "a@client.test", "--to", to, *arguments)
+
+    async def serve_lmtp(self, endpoint: str) -> Any:
+        """Listen there for LMTP, and give the port."""
+        from twisted.internet import reactor
+
+        factory = LMTPFactory(self.memory, hostname="mx.test", policies=(RelayRule(["mx.test"]),))
+        port: Any = await serverFromString(reactor, endpoint).listen(factory)
+        self.addCleanup(factory.shutdown, 0.1)
+        self.addCleanup(port.stopListening)
+        return port
 
     def dialogue(self, process: Process) -> list[str]:
         """Who said what: the verbs, and the last lines of the replies by their codes."""
@@ -78,6 +93,24 @@ class SwaksTests(ClientTestCase):
         self.assertEqual(process.status, 0, str(process))
         self.assertEqual([(each.protocol, each.octets) for each in self.stored], [("SMTP", SENT)])
         self.assertIsNone(self.memory.messages[0].envelope.reverse_path.mailbox)
+
+    async def test_lmtp(self) -> None:
+        """Over TCP and a unix socket: it knows that there is a reply for each recipient behind the message."""
+        message = self.file("message", MESSAGE)
+        port = await self.serve_lmtp("tcp:0:interface=127.0.0.1")
+        await self.serve_lmtp(f"unix:{self.folder / 's'}")  # swaks runs there; the whole path may be too long
+        everybody = "b@mx.test,c@elsewhere.test,d@mx.test"
+        common = ("--helo", "client.test", "--timeout", "100", "--from", "a@client.test", "--data", f"@{message}")
+        for to in ("--server", "127.0.0.1", "--port", str(port.getHost().port)), ("--socket", "s"):
+            process = await self.run_program("swaks", "--protocol", "LMTP", *to, *common, "--to", everybody)
+            said = ["220", "LHLO", "250", "MAIL", "250", "RCPT", "250", "RCPT", "550", "RCPT", "250"]
+            said += ["DATA", "354", "250", "250", "QUIT", "221"]
+            self.assertEqual(self.dialogue(process), said, str(process))
+            [stored] = self.memory.messages
+            self.assertEqual([str(each) for each in stored.envelope.recipients], ["b@mx.test", "d@mx.test"])
+            self.assertIn(b" with LMTP id ", stored.octets)
+            self.assertTrue(stored.octets.endswith(b"+0000\r\n" + SENT), stored.octets)
+            self.memory.messages.clear()
 
     async def test_quitting_early(self) -> None:
         port = await self.serve()

@@ -1,9 +1,12 @@
 """CHUNKING: chunks that are refused. Whatever becomes of one, its octets are no commands."""
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.authentication import certificates
 from tests.chunks import COMMANDS, TRANSACTION, bdat, chunking, codes, in_rcpt, only
+from tests.lmtp import LMTPServer
 from tests.scripted import AT_ONCE, LATER, Answer, Script
 from tests.support import Client, Server, cuts, kept_octets, logged
 from twistsmtp.limits import Limits
@@ -126,6 +129,39 @@ class RefusedTests(SynchronousTestCase):
         self.assertLess(kept_octets(client.protocol), 20_000)
 
 
+class LMTPTests(SynchronousTestCase):
+    """RFC 2033 section 4.3: a reply for each recipient behind the last chunk, also where another has been refused."""
+
+    def client(self, **answers: Any) -> Client:
+        """One whose first chunk has been refused, for three recipients."""
+        script = Script(policy_data=Answer(result=NO), **answers)
+        client = LMTPServer.scripted(script, extensions=chunking()).connect().hello()
+        client.say("MAIL FROM:<>", *["RCPT TO:<b@mx.test>"] * 3)
+        self.assertEqual(codes(client.send(bdat(b"abc"))), ["452 4.3.1"])
+        return client
+
+    def test_the_last_chunk(self) -> None:
+        for between in b"", bdat(b"x"), bdat(b"x") + b"BDAT 0\r\n", b"NOOP\r\n":
+            client = self.client()
+            client.send(between)
+            for last in b"BDAT 0 LAST\r\n", bdat(b"x", True):
+                expected = ["503 5.5.1"] * (3 if last == b"BDAT 0 LAST\r\n" else 1)
+                self.assertEqual(codes(client.send(last)), expected, between)
+
+    def test_it_is_not_owed_to_another_transaction(self) -> None:
+        """Nor where that has not begun: MAIL is refused as well as all that follows."""
+        refused = {"policy_mail": [Answer(), Answer(result=NO)]}
+        for answers, line, code, owed in (
+            (refused, b"MAIL FROM:<>\r\n", "452 4.3.1", 1),
+            ({}, b"MAIL FROM:<\r\n", "501 5.5.2", 1),
+            ({}, b"MAIL FROM:<>\r\n", "250 2.1.0", 0),
+            ({}, b"RSET\r\n", "250 2.0.0", 1),
+        ):
+            client = self.client(**answers)
+            self.assertEqual(codes(client.send(line))[0][:3], code[:3], line)
+            self.assertEqual(codes(client.send(bdat(b"x", True))), ["503 5.5.1"] * owed, line)
+
+
 class SyntaxTests(SynchronousTestCase):
     """Where it is not known where a chunk ends, nothing behind the command is taken for one."""
 
@@ -173,14 +209,23 @@ class SyntaxTests(SynchronousTestCase):
         for size in (b"9" * 20, b"%d" % 2**63, b"%d" % 2**31):
             client = Server(extensions=chunking()).connect().hello()
             self.refused(client, b"BDAT " + size, "503 5.5.1")
-            client = in_rcpt(limits=Limits(message_size=100))
-            self.assertEqual(client.send(b"BDAT " + size + b"\r\n" + b"x" * 1000), b"")
-            self.assertEqual(only(client).aborts, 1)
+            for first in b"", bdat(b"x"):
+                client = in_rcpt(limits=Limits(message_size=100))
+                client.send(first)
+                self.refused(client, b"BDAT " + size, "552 5.3.4")
+                self.assertEqual((only(client).commits, only(client).aborts), (0, 1))
+
+    def test_the_greatest_that_is_waited_for(self) -> None:
+        size = 2 * 100 + message.PATIENCE
+        client = in_rcpt(limits=Limits(message_size=100))
+        self.assertEqual(client.send(b"BDAT %d\r\n" % size + b"x" * 1000), b"")
+        self.assertEqual((only(client).aborts, client.closed), (1, False))
+        self.refused(in_rcpt(limits=Limits(message_size=100)), b"BDAT %d" % (size + 1), "552 5.3.4")
 
     def test_a_huge_chunk_that_is_refused_does_not_go_on_for_ever(self) -> None:
         self.patch(message, "PATIENCE", 1000)
         client = in_rcpt(limits=Limits(message_size=100))
-        client.send(b"BDAT 99999999999\r\n")
+        client.send(b"BDAT 99999999\r\n")
         said = b""
         for _ in range(30):
             said += client.send(COMMANDS)

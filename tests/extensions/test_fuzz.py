@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.authentication import Anybody, Realm, portal
 from tests.support import Client, Server, split_replies
 from tests.test_proxied import PROXY, Proxy
 from tests.wire.proxies import INET, KNOWN, SIGNATURE, any_header, block, value, written
@@ -22,6 +23,7 @@ from twistsmtp.extensions.etrn import Pending, QueueRequest
 from twistsmtp.extensions.xclient import xclient
 from twistsmtp.extensions.xforward import xforward
 from twistsmtp.proxied import ProxiedFactory
+from twistsmtp.security import Security
 from twistsmtp.session import Session
 from twistsmtp.tls.facts import TLS
 from twistsmtp.verb import Registry
@@ -122,7 +124,8 @@ class Willing(Memory):
 
 class FuzzTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(Willing(), extensions=EXTENSIONS)
+        security = Security(portal=portal(Anybody(), realm=Realm(visitors=Willing())))
+        self.server = Server(Willing(), extensions=EXTENSIONS, security=security)
 
     def client(self, *, user: bool = False) -> Client:
         client = self.server.connect().hello()

@@ -8,13 +8,12 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.authentication import Anybody, Realm, certificates, portal
-from tests.scripted import Answer, How, Script, ScriptedDelivery
+from tests.authentication import TLSClient, certificates
+from tests.scripted import Answer, How, Script
 from tests.support import Client, Server, logged
 from twistsmtp.clients import UnknownAddress
 from twistsmtp.extensions import load_extensions
 from twistsmtp.extensions.xclient import Claim, claim_of, xclient
-from twistsmtp.limits import Limits
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.security import Security
@@ -84,7 +83,9 @@ class SessionTests(XClientTestCase):
         client.say("EHLO spike.porcupine.org")
         self.assertEqual([reply[:3] for reply in client.message()], ["250"])
         [transaction] = self.server.delivery.transactions
-        self.assertIn(b"Received: from spike.porcupine.org ([168.100.189.2])\r\n", transaction.octets)
+        self.assertIn(
+            b"Received: from spike.porcupine.org (spike.porcupine.org [168.100.189.2])\r\n", transaction.octets
+        )
 
     def test_the_address(self) -> None:
         for attributes, peer, text in (
@@ -122,8 +123,20 @@ class SessionTests(XClientTestCase):
         self.assertEqual(client.session.client, "203.0.113.2")
         client.say("XCLIENT NAME=[TEMPUNAVAIL] ADDR=203.0.113.3")
         self.assertEqual(client.session.client, "203.0.113.3")
-        claimed = claim_of(client.session)
-        self.assertEqual(claimed and (claimed.name, claimed.helo), (Unstated.TEMPUNAVAIL, "spike.test"))
+        # HELO, PROTO and LOGIN are of the client that they were said of.
+        self.assertEqual(claim_of(client.session), Claim(name=Unstated.TEMPUNAVAIL, address="203.0.113.3"))
+        self.assertEqual((client.session.helo, client.session.esmtp), (None, False))
+
+    def test_the_name(self) -> None:
+        """It is in the Received field, behind what the client says itself."""
+        client = self.connect()
+        client.say("XCLIENT NAME=spike.test ADDR=203.0.113.2", "EHLO x.test")
+        client.message()
+        [transaction] = self.server.delivery.transactions
+        self.assertIn(b"Received: from x.test (spike.test [203.0.113.2])\r\n", transaction.octets)
+        for name in "[UNAVAILABLE]", "[TEMPUNAVAIL]":
+            client.say(f"XCLIENT NAME={name}")
+            self.assertIsNone(client.session.client_name)
 
     def test_what_it_says_of_the_server(self) -> None:
         client = self.connect()
@@ -158,6 +171,20 @@ class SessionTests(XClientTestCase):
         client.say("RSET", "XCLIENT LOGIN=[UNAVAILABLE]")
         self.assertIsNone(client.session.identity)
 
+    def test_the_login_of_the_client_before(self) -> None:
+        """The next client of a connection is nobody, and reaches what anybody does."""
+        policies = [RelayRule(["mx.test"], authenticated=True)]
+        extensions = (*load_extensions(), xclient(["192.0.2.0/24"]))
+        elsewhere = ("MAIL FROM:<a@b.test>", "RCPT TO:<b@elsewhere.test>", "RSET")
+        for another in "XCLIENT ADDR=203.0.113.3", "XCLIENT ADDR=203.0.113.2", "XCLIENT NAME=other.test":
+            client = Server(extensions=extensions, policies=policies).connect(TRUSTED).hello()
+            client.say("XCLIENT ADDR=203.0.113.2 LOGIN=ada HELO=spike.test PROTO=ESMTP")
+            self.assertEqual(client.codes(*elsewhere), ["250 2.1.0", "250 2.1.5", "250 2.0.0"])
+            self.assertEqual(client.codes(another), ["220"])
+            self.assertEqual((client.session.identity, client.session.helo), (None, None), another)
+            client.say("EHLO x.test")
+            self.assertEqual(client.codes(*elsewhere), ["250 2.1.0", "550 5.7.1", "250 2.0.0"], another)
+
     def test_who_had_authenticated_has_not(self) -> None:
         client = self.connect()
         session, log = client.session, list[str]()
@@ -182,6 +209,20 @@ class SessionTests(XClientTestCase):
         session = client.session
         self.assertEqual((session.client, session.helo, session.identity), ("203.0.113.2", None, None))
 
+    def test_what_was_said_before_starttls_is_forgotten(self) -> None:
+        """It may be anybody's word: what is said behind it adds nothing to it."""
+        extensions = (*load_extensions(), xclient(["192.0.2.0/24"]))
+        client = TLSClient(Server(extensions=extensions, security=Security(tls=certificates())), TRUSTED)
+        client.hello()
+        client.say("XCLIENT NAME=spike.test ADDR=203.0.113.2 LOGIN=ada HELO=spike.test")
+        client.start_tls()
+        self.assertIsNone(claim_of(client.session))
+        self.assertEqual((client.session.helo, client.session.identity), (None, None))
+        self.assertEqual(client.codes("XCLIENT PORT=7"), ["220"])
+        self.assertEqual(claim_of(client.session), Claim(port=7))
+        # Nor does who was spoken for become who speaks.
+        self.assertEqual((client.session.client, client.session.identity), ("203.0.113.2", None))
+
     def test_in_the_log(self) -> None:
         with logged("twistsmtp.connection") as events:
             self.connect().say(CLAIM, "QUIT")
@@ -201,6 +242,11 @@ class RefusedTests(XClientTestCase):
             "NAME=a+20b",
             "NAME=a+0Db",
             "NAME=-+3C",
+            "NAME=203.0.113.2",
+            "NAME=7",
+            "NAME=-a.test",
+            "NAME=a-.test",
+            "NAME=a.-b",
             "ADDR=[203.0.113.2]",
             "ADDR=203.0.113",
             "ADDR=2001:db8::1",
@@ -305,59 +351,3 @@ class PoliciesTests(XClientTestCase):
         client.vanish()
         self.assertEqual(script.waiting, [])
         self.assertEqual(self.server.factory.connections, set())
-
-
-class VisitorTests(XClientTestCase):
-    def test_the_realm_is_asked_again(self) -> None:
-        """And the avatar of who has connected is not used any more."""
-        first, second = ScriptedDelivery(), ScriptedDelivery()
-        realm = Realm(visitors=first)
-        client = self.connect(security=Security(portal=portal(Anybody(), realm=realm)))
-        self.assertIs(client.session.delivery, first)
-        realm.visitors = second
-        client.say(CLAIM)
-        self.assertIs(client.session.delivery, second)
-        self.assertEqual((realm.given, realm.left), ([(), ()], [()]))
-        client.vanish()
-        self.assertEqual(realm.left, [(), ()])
-
-    def test_a_realm_that_has_nobody_any_more(self) -> None:
-        realm = Realm(visitors=ScriptedDelivery())
-        client = self.connect(security=Security(portal=portal(Anybody(), realm=realm)))
-        realm.visitors = None
-        client.say(CLAIM)
-        self.assertEqual(realm.left, [()])
-        session = client.session
-        self.assertIs(session.delivery, self.server.delivery)
-        self.assertIs(session.visitor, self.server.delivery)
-
-
-class CountTests(XClientTestCase):
-    """A connection is counted for the client that it is for, once."""
-
-    def test_for_the_client(self) -> None:
-        limits = Limits(connections_per_client=2)
-        clients = [self.connect(limits=limits)]
-        for number in range(5):
-            self.assertEqual(clients[-1].codes(f"XCLIENT ADDR=203.0.113.{number}"), ["220"])
-            clients.append(self.again())
-        counts = self.server.factory._clients
-        self.assertEqual((len(counts), counts.count(TRUSTED)), (6, 1))
-        for client in clients:
-            client.vanish()
-        self.assertEqual(len(counts), 0)
-
-    def test_too_many_of_one_client(self) -> None:
-        first = self.connect(limits=Limits(connections_per_client=1))
-        self.assertEqual(first.codes(CLAIM), ["220"])
-        second = self.again()
-        self.assertEqual(second.codes(CLAIM), ["421 4.7.0"])
-        self.assertTrue(second.closed)
-        self.assertEqual(self.again().codes(CLAIM), ["421 4.7.0"])
-        first.vanish()
-        self.assertEqual(self.again().codes(CLAIM), ["220"])
-
-    def test_unknown_ones_are_not_limited(self) -> None:
-        self.connect(limits=Limits(connections_per_client=1))
-        for number in range(2, 6):
-            self.assertEqual(self.again(f"192.0.2.{number}").codes("XCLIENT ADDR=[UNAVAILABLE]"), ["220"])

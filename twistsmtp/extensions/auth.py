@@ -60,7 +60,13 @@ def _parse_mailbox(session: Session, value: str | None) -> Mailbox | None:
 #: ``reverse_path.get(AUTH)``: who first submitted the message, as the client has it; ``None`` where it does not say
 #: or does not know. It is the word of the client, to be believed as far as the client is (RFC 4954 section 5, which
 #: adds 500 octets to MAIL).
-AUTH: Parameter[Mailbox | None] = Parameter(keyword="AUTH", parse=_parse_mailbox, default=None, octets=500)
+AUTH: Parameter[Mailbox | None] = Parameter(
+    keyword="AUTH",
+    parse=_parse_mailbox,
+    default=None,
+    octets=500,
+    usable=lambda session: session.security.portal is not None,
+)
 
 
 def _keyword(session: Session) -> str | None:

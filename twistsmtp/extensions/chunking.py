@@ -24,7 +24,8 @@ __all__ = ["extension"]
 _ARGUMENT = re.compile(r"([0-9]{1,20})(?: (LAST))?", re.IGNORECASE | re.ASCII)
 
 
-#: Over LMTP, the recipients of a transaction that a chunk has ended, until the last chunk or something else comes.
+#: Over LMTP, the recipients of a transaction that a chunk has ended, until the last chunk comes; and how many errors
+#: there are then. With one more, as where MAIL is refused, what comes has nothing to do with that transaction.
 _OWED = "twistsmtp.extensions.chunking.owed"
 
 
@@ -122,7 +123,7 @@ class _Taken(_Octets):
             owed = self._session.current.accepted
             reply = self._message.give_up()
             if self._session.lmtp:
-                self._session.notes[_OWED] = owed
+                _owe(self._session, owed)
             return reply
         return self._session.replies.chunk_ok.fill(octets=self._chunk.size)
 
@@ -130,6 +131,8 @@ class _Taken(_Octets):
 def _run(session: Session, chunk: _Chunk) -> Later[Outcome]:
     if not (chunk.size or chunk.last):
         session.count_idle_command()
+    if _is_impossible(session, chunk):
+        return Close(session.replies.message_too_big.fill(limit=session.limits.message_size))
     message = session.current.chunked
     if message is not None:
         if message.is_too_slow():
@@ -157,19 +160,31 @@ def _refused(session: Session, argument: str, reply: Reply) -> Outcome:
         chunk = _parse(session, argument)
     except GrammarError:
         return Close(reply)  # where the chunk ends is not known, so nothing behind it can be taken for a command
-    if chunk.size > 2 * session.limits.message_size + PATIENCE:
+    if _is_impossible(session, chunk):
         return Close(reply)
-    answer = (reply,) * _owed(session) if session.lmtp and chunk.last else reply
+    answer = (reply,) * _owed(session, chunk) if session.lmtp else reply
     return _Refused(chunk.size, answer) if chunk.size else answer
 
 
-def _owed(session: Session) -> int:
-    """How many replies a client waits for whose last chunk is refused (RFC 2033 section 4.3): one for each recipient,
-    also where a chunk before it has ended the transaction; and one where there was none, as then there was no RCPT."""
-    if session.stage == Stage.MAIL:
-        return 0
-    owed: int = session.notes.pop(_OWED, 1)
-    return owed
+def _is_impossible(session: Session, chunk: _Chunk) -> bool:
+    """Whether nobody would wait for the end of *chunk*."""
+    return chunk.size > 2 * session.limits.message_size + PATIENCE
+
+
+def _owed(session: Session, chunk: _Chunk) -> int:
+    """How many replies a client waits for whose *chunk* is refused (RFC 2033 section 4.3). Behind the last: one for
+    each recipient, also where a chunk before it has ended the transaction; and one where there was none, as then there
+    was no RCPT."""
+    owed, errors = session.notes.pop(_OWED, (1, 0))
+    recipients: int = owed if errors == session.counts.errors else 1
+    if not chunk.last:
+        _owe(session, recipients)
+        return 1
+    return 0 if session.stage == Stage.MAIL else recipients
+
+
+def _owe(session: Session, recipients: int) -> None:
+    session.notes[_OWED] = recipients, session.counts.errors + 1  # the chunk that is being refused
 
 
 def extension() -> Extension:

@@ -7,6 +7,7 @@ where the connection is from, whatever it has claimed since. So it is never amon
 be had by its name alone: `xclient` makes it.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address as IPv4
@@ -34,6 +35,9 @@ NAMES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT
 
 _KEY = "xclient"
 
+#: What `parse_hello` takes and DNS may call a host: no literal, no number, and no label with a hyphen at its ends.
+_HOST = re.compile(r"(?!(?:.*\.)?[0-9]+$)(?![\[\-])(?!.*(?:\.-|-\.|-$)).+")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -54,9 +58,11 @@ class Claim:
 
 
 def claim_of(session: Session) -> Claim | None:
-    """What XCLIENT has said in *session*; ``None`` if it has not been there."""
-    claim: Claim | None = session.annotations.get(_KEY)
-    return claim
+    """What XCLIENT has said in *session*; ``None`` if it has not been there, or not since TLS began: what was said in
+    plain text may be anybody's word (RFC 3207 section 4.2)."""
+    tls, claim = session.annotations.get(_KEY, (None, None))
+    said: Claim | None = claim
+    return said if tls is session.tls else None
 
 
 # --- the command ---------------------------------------------------------------------------------------------
@@ -79,9 +85,10 @@ def _parse(trusted: Networks, session: Session, argument: str) -> dict[str, Any]
 
 
 def _name(name: str, text: str) -> str:
-    if text.startswith("["):  # "not an SMTP client address"
+    host = parse_hello(text)
+    if not _HOST.fullmatch(host):  # "not an SMTP client address"
         raise malformed("XCLIENT", name)
-    return parse_hello(text)
+    return host
 
 
 def _address(name: str, text: str) -> str:
@@ -132,9 +139,13 @@ _ATTRIBUTES: dict[str, tuple[str, Any]] = {
 
 async def _run(session: Session, said: dict[str, Any]) -> Outcome:
     """The session is the client's, and begins with the greeting: 220, or what the client would be refused by."""
-    claim = replace(claim_of(session) or Claim(), **said)
-    session.annotations[_KEY] = claim
-    session.become(_peer(session.origin, claim))
+    # These are of one client: nobody gets them from the client before. Postfix keeps the others, as here.
+    earlier = replace(claim_of(session) or Claim(), helo=None, protocol=None, login=None)
+    claim = replace(earlier, **said)
+    session.annotations[_KEY] = session.tls, claim
+    session.become(_peer(session.peer, claim))
+    if isinstance(claim.name, str):
+        session.client_name = claim.name
     limit = session.limits.connections_per_client
     if session.network and session.clients.count(session.network) > limit:
         return Close(session.replies.too_many_from_client)
@@ -162,9 +173,9 @@ async def _believe(session: Session, claim: Claim) -> None:
         session.authenticated(claim.login, session.delivery, lambda: None)
 
 
-def _peer(origin: IAddress, claim: Claim) -> IAddress:
-    if claim.address is None:
-        return origin
+def _peer(now: IAddress, claim: Claim) -> IAddress:
+    if claim.address is None:  # and who was spoken for before TLS began is not who speaks
+        return now
     if isinstance(claim.address, Unstated):
         return UnknownAddress()
     port = claim.port if isinstance(claim.port, int) else 0
