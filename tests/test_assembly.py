@@ -215,6 +215,16 @@ class IdleTests(AssemblyTestCase):
         for endpoint in ("tcp:25", "tcp6:25:interface=x", "unix:/run/ssl:x", "systemd:domain=INET", "haproxy:tcp:25"):
             self.assertEqual(self.wrong(**settings, listen=(endpoint,)), "require-tls is of no use without tls-cert")
 
+    def test_trusted_behind_haproxy(self) -> None:
+        """There everybody would be: the address is the proxy's."""
+        for name in "xclient-trusted", "xforward-trusted":
+            trusted = {name.replace("-", "_"): ("10.0.0.1",)}
+            for setting in "listen", "listen_lmtp":
+                wrong = self.wrong(**trusted, **{setting: ("tcp:25", "haproxy:tcp:26")})
+                why = "behind haproxy:, where every client has the proxy's address: use proxy:"
+                self.assertEqual(wrong, f"{name} is of no use {why}")
+        self.factory(listen=("haproxy:tcp:26",))
+
     def test_tls_that_nobody_can_begin(self) -> None:
         expected = "tls-cert is of no use without the extension starttls or an endpoint tls:"
         without = {**self.tls, "extensions": ("size",)}

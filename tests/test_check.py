@@ -59,6 +59,7 @@ class RightTests(CheckTestCase):
             mechanism = ["PLAIN", "LOGIN"]
             relay-authenticated = true
             delivery = "maildir:{maildir}:create=yes"
+            policy = ["rate:client=100/h", "greylist:greylist-of-check.db"]
             extension = ["size", "starttls", "auth"]
             [limits]
             hops = 50
@@ -84,7 +85,9 @@ class RightTests(CheckTestCase):
                 "- take it from everybody",
                 f"- give it to maildir:{maildir}:create=yes",
                 "- know users by memory, by the mechanisms PLAIN LOGIN, under TLS only",
-                "- ask these policies RelayRule",
+                "- ask these policies",
+                "  - rate:client=100/h",
+                "  - greylist:greylist-of-check.db",
                 "- offer the extensions size starttls auth",
                 "- have other limits than the defaults",
                 "  - limits.message-size = 50M, in place of 32M",
@@ -97,6 +100,7 @@ class RightTests(CheckTestCase):
             r"\A- encrypt with the certificate for mx\.test, 192\.0\.2\.1, valid until \d{4}-\d\d-\d\d, in \d+ days",
         )
         self.assertFalse(maildir.exists())
+        self.assertFalse(Path("greylist-of-check.db").exists())
         self.assertEqual((self.reactor.tcpServers, self.reactor.getDelayedCalls()), ([], []))
 
     def test_no_file(self) -> None:
@@ -111,6 +115,21 @@ class RightTests(CheckTestCase):
         status, _, errors = self.check('exclude-mechanism = "PLAIN"\n\n')
         self.assertEqual(status, 0)
         self.assertEqual(errors, ["FILE:1: warning: exclude-mechanism is of no use without auth"])
+
+    def test_everybody_to_everywhere(self) -> None:
+        """An open relay works, and is hardly meant."""
+        relay, domain = 'delivery = "relay:mx.test:25"\n', 'domain = ["*"]\n'
+        warning = "FILE:2: warning: domain '*' has everybody's mail forwarded to every domain there is"
+        status, _, [error] = self.check(relay + domain)
+        self.assertEqual((status, error[: len(warning)]), (0, warning))
+        auth = 'auth = "memory:ada:TOPSECRET"\nplaintext-auth = true\n'
+        for text in (
+            relay + 'domain = "mx.test"\n',
+            'delivery = "discard:"\n' + domain,
+            relay + domain + auth + "require-auth = true\n",
+            domain + '[route]\n"*" = "discard:"\n"a.test" = "relay:mx.test:25"\n',
+        ):
+            self.assertEqual(self.check(text)[::2], (0, []))
 
     def test_development_certificate(self) -> None:
         path = make_development_certificate(self.folder / "dev")
@@ -129,6 +148,31 @@ class WrongTests(CheckTestCase):
         'delivery = "nowhere:"\nlisten = [\n  "tcp:25",\n  "tcp:x"]\n': [
             "FILE:1: delivery 'nowhere:': no delivery is called 'nowhere'; there are",
             "FILE:4: listen 'tcp:x': 'x' is not a number",
+        ],
+        'delivery = "discard:"\nlisten = ["tcp:65535",\n"haproxy:tcp:interface=127.0.0.1:port=65536"]\n': [
+            "FILE:3: listen 'haproxy:tcp:interface=127.0.0.1:port=65536': 65536 is not a port: the last one is 65535"
+        ],
+        'listen = "tcp6:99999:interface=\\\\:\\\\:1"\ndelivery = "discard:"\n': ["FILE:1: listen "],
+        'hostname = "mx.test"\ndelivery = ["discard:",\n"program:/nonexistent/x {recipient}"]\n': [
+            "FILE:3: delivery 'discard: and program:/nonexistent/x {recipient}': /nonexistent/x: there is no such "
+        ],
+        'hostname = "mx.test"\ndelivery = "mbox:/nonexistent/x"\n': [
+            "FILE:2: delivery 'mbox:/nonexistent/x': /nonexistent/x is no file (create=yes would make it)"
+        ],
+        'delivery = "maildir:/nonexistent/x"\n': [
+            "FILE:1: delivery 'maildir:/nonexistent/x': maildir: /nonexistent/x is no Maildir (create="
+        ],
+        'delivery = "mbox:/dev/null/x/{local}:create=yes"\n': [
+            "FILE:1: delivery 'mbox:/dev/null/x/{local}:create=yes': /dev/null/x cannot be made"
+        ],
+        '[route]\n"a.test" = "discard:"\n"@foo" = "maildir:/srv/x"\n': [
+            "FILE:3: route.\"@foo\": 'maildir:/srv/x' is no route: '@foo' is not a domain, an address or *"
+        ],
+        '[route]\n"a.test" = "discard:"\n"b.test" = ""\n': [
+            "FILE:3: route.\"b.test\": '' is no route: 'b.test' needs a delivery"
+        ],
+        'delivery = "discard:"\npolicy = ["rate:client=100/h",\n"greylist:/nonexistent/x/db"]\n': [
+            "FILE:3: policy 'greylist:/nonexistent/x/db': /nonexistent/x/db: unable to open database file"
         ],
         'listen = "tls:465"\ntls-cert = ["/nowhere/a.pem",\n"/nowhere/b.pem"]\n': [
             "FILE:2: tls-cert: No such file or directory: /nowhere/a.pem"

@@ -256,6 +256,7 @@ class LogTests(CredTestCase):
             self.guess(client, plain(WRONG, "x" * 1000))
             self.guess(client, plain(identity="ann"))
             client.say(f"AUTH PLAIN {plain()}")
+        self.assertTrue(all(event["log_dialect"] is server.factory.registry for event in events))
         start = f"{client.session.id} client=192.0.2.1 mechanism=PLAIN user="
         self.assertEqual([formatEvent(event)[: len(start)] for event in events], [start] * len(events))
         self.assertEqual(

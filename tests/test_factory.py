@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from tests.scripted import LATER, Answer, How, Script, ScriptedDelivery
 from tests.support import Server, logged
+from twistsmtp import factory as module
 from twistsmtp.extensions import load_extensions
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.limits import Limits
@@ -94,6 +95,11 @@ class FactoryTests(SynchronousTestCase):
         server = Server()
         ids = [server.connect().session.id for _ in range(100)]
         self.assertEqual(len(set(ids)), 100)
+
+    def test_also_where_factories_begin_in_the_same_moment(self) -> None:
+        self.patch(module, "time", lambda: 1_700_000_000.0)
+        ids = [server.connect().session.id for server in (Server(), Server()) for _ in range(2)]
+        self.assertEqual(len(set(ids)), 4, ids)
 
     def test_what_comes_from_the_factory(self) -> None:
         limits = Limits(recipients=7)

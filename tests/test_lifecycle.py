@@ -20,6 +20,9 @@ class Part:
         self.error: Exception | None = None
         self.answer: Deferred[None] | None = None
 
+    def check(self) -> None:
+        self._note("check")
+
     def start(self) -> None:
         self._note("start")
 
@@ -67,6 +70,13 @@ class PartsTests(SynchronousTestCase):
             self.assertEqual(self.story, expected)
             self.story.clear()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_check(self) -> None:
+        """All are asked, each once, and none is started."""
+        self.assertEqual(list(self.parts.check()), [])
+        self.a.error, self.b.error = ValueError("no"), OSError("nor this")
+        self.assertEqual([str(each) for each in self.parts.check()], ["part a: no", "part b: nor this"])
+        self.assertEqual(self.story, ["check a", "check b"] * 2)
 
     def test_one_stops_when_the_one_behind_it_has(self) -> None:
         self.parts.start()
@@ -123,7 +133,10 @@ class PassOnTests(SynchronousTestCase):
 
         together: Any = by_interface([cast(Any, Checker(name, story)) for name in "ab"])[0]
         parts = Parts(lambda: [("checker", together)], Clock())
+        self.assertEqual(list(parts.check()), [])
         parts.start()
         parts.reload()
         self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.assertEqual(story, ["start a", "start b", "reload a", "reload b", "stop b", "stop a"])
+        self.assertEqual(
+            story, ["check a", "check b", "start a", "start b", "reload a", "reload b", "stop b", "stop a"]
+        )

@@ -35,7 +35,7 @@ from twistsmtp.sasl import DEFAULT, MECHANISMS, load_mechanisms
 from twistsmtp.sasl.api import Mechanism
 from twistsmtp.sasl.credentials import IClientCertificate
 from twistsmtp.security import Audience, Security
-from twistsmtp.sockets import socket_endpoint
+from twistsmtp.sockets import check_port, socket_endpoint
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.context import ClientAuth
 from twistsmtp.tls.transport import TLSFactory
@@ -44,7 +44,7 @@ from twistsmtp.verb import Extension
 if TYPE_CHECKING:
     from twistsmtp.monitor import Monitor
 
-__all__ = ["make_certificates", "make_endpoint", "make_factories", "make_monitor", "naming", "reason"]
+__all__ = ["make_certificates", "make_endpoint", "make_factories", "make_monitor", "naming", "parts_of", "reason"]
 
 #: Begins an endpoint that is TCP with TLS from the first octet, and one that is for proxies.
 _TLS = "tls:"
@@ -80,6 +80,19 @@ def make_factories(config: Config, certificates: Certificates | None, reactor: A
         "reactor": reactor,
     }
     return SMTPFactory(delivery, strict_greeting=config.strict_greeting, **shared), LMTPFactory(delivery, **shared)
+
+
+def parts_of(config: Config, factories: Sequence[SMTPFactory]) -> Iterator[tuple[str, object]]:
+    """The parts that *factories* have, and what the operator calls them, who has written *config*."""
+    for factory in factories:
+        yield f"delivery {'; '.join(config.destinations)!r}", factory.delivery
+        portal = factory.security.portal
+        for checker in portal.checkers.values() if portal else ():
+            yield f"checker {type(checker).__name__}", checker
+        # Those that other settings make stand in front.
+        own = [type(each).__name__ for each in factory.policies[: -len(config.policies) or None]]
+        names = (f"policy {each}" for each in (*own, *map(repr, config.policies)))
+        yield from zip(names, factory.policies, strict=False)
 
 
 def _delivery(config: Config) -> Delivery:
@@ -180,6 +193,7 @@ def make_endpoint(
         if encrypts and certificates is None:
             raise ValueError("tls: needs tls-cert")
         plain = f"tcp:{plain.removeprefix(_TLS)}" if encrypts else plain
+        check_port(plain)
         endpoint = socket_endpoint(plain, reactor) or serverFromString(reactor, plain)
         if text.startswith(_PROXY):
             if plain.partition(":")[0] in ("ssl", "haproxy", "proxy"):
@@ -315,8 +329,19 @@ def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) 
         ("verify users", config.verify is Audience.USERS, auth, "without auth"),
         ("delivery", config.delivery != DEFAULT_DELIVERY, EVERYBODY not in dict(config.routes), "with a route for *"),
         ("proxy-trusted", config.proxy_trusted, _has_proxies(config), "without an endpoint proxy:"),
+        *_trusting(config),
         ("auth", auth, "AUTH" in verbs, "without the extension auth"),
         ("auth", auth, encrypts or config.plaintext_auth, "without tls-cert"),
+    ]
+
+
+def _trusting(config: Config) -> list[_Condition]:
+    """Behind ``haproxy:`` all clients have the proxy's address: where that is trusted, everybody would be."""
+    told = not any(each.startswith("haproxy:") for each in (*config.listen, *config.listen_lmtp))
+    why = "behind haproxy:, where every client has the proxy's address: use proxy:"
+    return [
+        ("xclient-trusted", config.xclient_trusted, told, why),
+        ("xforward-trusted", config.xforward_trusted, told, why),
     ]
 
 

@@ -22,9 +22,11 @@ from cryptography import x509
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor, parts_of, reason
 from twistsmtp.config import Config, load
+from twistsmtp.delivery.route import EVERYBODY
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.lifecycle import Parts
 from twistsmtp.limits import Limits
 from twistsmtp.log import one_line
 from twistsmtp.settings import limits
@@ -66,6 +68,7 @@ def check(
     wrong: list[str] = []
     with _warnings() as warnings:
         config = _attempt(wrong, load, options, file)
+        warnings.extend(_dangers(config) if config is not None else ())
         parts = _make(config, wrong, reactor) if config is not None else None
     errors.writelines(f"{source.locate(each)}\n" for each in (*warnings, *wrong))
     if wrong or config is None or parts is None:
@@ -96,8 +99,11 @@ def _make(config: Config, wrong: list[str], reactor: Any) -> _Parts | None:
             plain = text.removeprefix("proxy:")
             if not plain.startswith(_PASSED) and (encrypts or not plain.startswith("tls:")):
                 _attempt(wrong, make_endpoint, text, certificates, reactor, config.proxy_trusted, setting)
-    if factories is not None and not config.metrics.startswith(_PASSED):
-        _attempt(wrong, make_monitor, config, certificates, factories, bool)
+    if factories is not None:
+        if not config.metrics.startswith(_PASSED):
+            _attempt(wrong, make_monitor, config, certificates, factories, bool)
+        errors = Parts(partial(parts_of, config, factories), reactor).check()
+        wrong.extend(one_line(f"{each.name}: {reason(each.error)}") for each in errors)
     return None if factories is None else _Parts(certificates, *factories)
 
 
@@ -108,6 +114,16 @@ def _attempt(wrong: list[str], make: Callable[..., T], *arguments: Any) -> T | N
     except (ValueError, OSError) as error:
         wrong.append(one_line(str(error)))
         return None
+
+
+def _dangers(config: Config) -> Iterator[str]:
+    """What works, and is hardly meant."""
+    others = dict(config.routes).get(EVERYBODY, config.deliveries)
+    if "*" in config.domains and not config.require_auth and any(each.startswith("relay:") for each in others):
+        yield (
+            "warning: domain '*' has everybody's mail forwarded to every domain there is: name the domains, or give "
+            "relay-authenticated or require-auth"
+        )
 
 
 @contextmanager
@@ -184,7 +200,9 @@ def _describe(config: Config, parts: _Parts, file: str | None, parent: Mapping[s
     accounts = [*_accounts(config, parts.smtp)]
     if accounts:
         yield _list("know users by", accounts)
-    yield _list("ask these policies", [type(each).__name__ for each in parts.smtp.policies])
+    policies = [*([f"sender-login {config.sender_login}"] if config.sender_login else ()), *config.policies]
+    if policies:
+        yield _list("ask these policies", policies)
     yield _list("offer the extensions", [" ".join(each.name for each in parts.smtp.registry.extensions)])
     changed = [*_limits(config.limits)]
     if changed:

@@ -27,7 +27,7 @@ from twistsmtp.limits import Limits
 from twistsmtp.sasl import DEFAULT as MECHANISMS
 from twistsmtp.security import Audience
 from twistsmtp.settings import SETTINGS, Setting, limits
-from twistsmtp.values import HOST
+from twistsmtp.values import HOST, ROUTE
 from twistsmtp.wire.address import PathLimits
 
 __all__ = ["DEFAULT_DELIVERY", "Config", "ConfigError", "load"]
@@ -208,15 +208,17 @@ def _values(raw: Iterable[tuple[str, object]], source: str) -> dict[str, Any]:
 def _parse(setting: Setting, value: object, where: str) -> object:
     if setting.many is None:
         return _parse_one(setting, value, where)
+    if setting.kind is ROUTE and isinstance(value, dict):
+        return setting.many([_parse_one(setting, {key: each}, f'{where}."{key}"', each) for key, each in value.items()])
     given = value if isinstance(value, list) else [value]
     if not (given or setting.empty):
         raise ConfigError(f"{where}: there is none in the list")
     return setting.many([_parse_one(setting, each, where) for each in given])
 
 
-def _parse_one(setting: Setting, value: object, where: str) -> object:
+def _parse_one(setting: Setting, value: object, where: str, given: object = None) -> object:
     try:
         return setting.kind.parse(value)
     except ValueError as error:
-        shown = "the value" if setting.secret else repr(value)
+        shown = "the value" if setting.secret else repr(value if given is None else given)
         raise ConfigError(f"{where}: {shown} {error}") from None

@@ -323,6 +323,7 @@ class Authentication:
             mechanism=self._mechanism.name,
             user=printable(self._claimed[:SHOWN]),
             result=result,
+            log_dialect=self._session.dialect,
         )
 
 

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import count
 from time import time
 from typing import Any, cast
 
@@ -33,6 +34,9 @@ __all__ = ["LMTPFactory", "SMTPFactory"]
 
 #: Seconds between two looks at the connections while they are being ended.
 DRAIN_SWEEP = 0.5
+
+#: Tells factories of one process apart that begin in the same moment.
+_numbers = count(1)
 
 
 class SMTPFactory(ServerFactory):
@@ -116,8 +120,7 @@ class SMTPFactory(ServerFactory):
         :param address: whom it is with, if the transport is not to be asked.
         """
         if not self._id_prefix:  # not when the factory is made: a daemon forks after that
-            # Of thousandths of a second, as another factory of the same process may have begun in the same second.
-            self._id_prefix = f"{int(time() * 1000):x}-{os.getpid():x}"
+            self._id_prefix = f"{int(time() * 1000):x}-{os.getpid():x}-{next(_numbers):x}"
         self._sessions += 1
         proxied = address if isinstance(address, ProxiedAddress) else None
         return Session(

@@ -1,10 +1,10 @@
-"""What a part of a running server may take part in: its start, its reloads and its end.
+"""What a part of a running server may take part in: a check beforehand, its start, its reloads and its end.
 
 A delivery, a policy or a checker that has one of these methods is called; nothing is to be declared. One that holds
 other such parts passes the call on to them. `Parts` is all that a server has of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -13,12 +13,23 @@ from twisted.logger import Logger
 
 from twistsmtp.later import Later, drive, is_later
 
-__all__ = ["PartError", "Parts", "Reloader", "Starter", "Stopper"]
+__all__ = ["Checkable", "PartError", "Parts", "Reloader", "Starter", "Stopper"]
 
 _log = Logger(namespace="twistsmtp.lifecycle")
 
 #: Seconds that a part has to stop.
 STOP_TIME = 10.0
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """Can tell beforehand whether it would start."""
+
+    def check(self) -> None:
+        """Say what `Starter.start` would raise, as far as that can be known, and change nothing.
+
+        :raises Exception: the server could not start; the text is shown to the operator.
+        """
 
 
 @runtime_checkable
@@ -74,6 +85,15 @@ class Parts:
         self._clock = clock
         #: Those that have been started, or had no need to be.
         self._started: list[tuple[str, object]] = []
+
+    def check(self) -> Iterator[PartError]:
+        """Which of them would not start, as far as they know beforehand."""
+        for name, part in self._all():
+            if isinstance(part, Checkable):
+                try:
+                    part.check()
+                except Exception as error:
+                    yield PartError(name, error)
 
     def start(self) -> None:
         """Start all.

@@ -338,17 +338,9 @@ class Metrics:
         """Twisted's word that something was logged."""
         takers = self._takers.get(event.get("log_namespace", ""))
         if takers is not None:
-            take = takers.get(event["log_dialect"] if "log_dialect" in event else self._dialect_of(event))
+            take = takers.get(event.get("log_dialect"))
             if take is not None:
                 take(event)
-
-    def _dialect_of(self, event: LogEvent) -> object:
-        """The dialect of the connection that *event* is about, which is an attempt to authenticate: so it is there."""
-        id = event.get("id")
-        for registry, tally in self._tallies.items():
-            if any(each.session.id == id for each in tally.factory.connections):
-                return registry
-        return None
 
     def collect(self) -> Iterator[Any]:
         """What `prometheus_client` asks for: each family, with its values as they are now."""

@@ -65,7 +65,7 @@ class Monitor:
         failures: list[Failure] = []
         self._tell = failures.append
         listening = maybeDeferred(self._endpoint.listen, self._connections)
-        self._listening = listening.addCallbacks(self._listens, lambda failure: self._tell(failure))
+        self._listening = listening.addCallbacks(self._listens, lambda failure: self._tell(failure))  # noqa: PLW0108  # `_tell` changes
         self._tell = self._listens_not
         if failures:
             failures[0].raiseException()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twistsmtp.envelope import Parameter
-from twistsmtp.later import Later, then
+from twistsmtp.later import Later, is_later, then
 
 if TYPE_CHECKING:
     from twistsmtp.session import Session
@@ -87,10 +87,23 @@ class Dialect(Protocol):
         ...
 
 
-def ask(checks: Sequence[Check], subject: tuple[Any, ...], _: None = None) -> Later[None]:
-    """Call each of *checks* with *subject*, one when the one before it has answered."""
+def ask(checks: Sequence[Check], subject: tuple[Any, ...], before: object = None) -> Later[None]:
+    """Call each of *checks* with *subject*, one when the one before it has answered.
+
+    :param before: what the one before these has answered.
+    :raises TypeError: an answer is anything but ``None``: a reply that is returned, and not raised, would let pass what
+        it was to refuse.
+    """
+    if before is not None:
+        raise _not_none(before)
     for count, check in enumerate(checks, 1):
         answer = check(*subject)
         if answer is not None:
+            if not is_later(answer):
+                raise _not_none(answer)
             return then(answer, partial(ask, checks[count:], subject))
     return None
+
+
+def _not_none(answer: object) -> TypeError:
+    return TypeError(f"a policy refuses by raising Refusal, and returns None, not {type(answer).__name__}")

@@ -12,6 +12,7 @@ the table whether it is legal, and carries out what it answers. With `Connection
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -322,7 +323,10 @@ class SMTPProtocol(Connection):
             self._say(reply)
 
     def _say(self, reply: Reply) -> None:
-        if not self.greeted or reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends
+        if not self.greeted:
+            self.close(_greeting(reply))
+            return
+        if reply.code == 421:  # RFC 5321 section 4.2.2: 421 says that the connection ends
             self.close(reply)
             return
         self._out.append(self._reply_octets(reply))
@@ -348,6 +352,11 @@ class SMTPProtocol(Connection):
         counts.errors_in_a_row += 1
         if counts.errors_in_a_row >= self.session.limits.errors:
             self.close(self.factory.replies.too_many_errors)
+
+
+def _greeting(refusal: Reply) -> Reply:
+    """*refusal* as a greeting may have it: 554, or 421 where it is for now (RFC 5321 sections 3.1, 3.8 and 4.3.2)."""
+    return replace(refusal, code=421 if refusal.code < 500 else 554)
 
 
 def _run(verb: Verb[A], session: Session, value: A, _: None) -> Later[Outcome]:

@@ -26,7 +26,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor, reason
+from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor, parts_of, reason
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.eager import eager
 from twistsmtp.factory import SMTPFactory
@@ -175,13 +175,7 @@ class SMTPService(MultiService):
     def _find_parts(self) -> Iterator[tuple[str, object]]:
         """The parts, and what the operator calls them."""
         yield f"metrics {self.config.metrics!r}", self.monitor  # which is the last to stop
-        for factory in self._factories:
-            yield f"delivery {'; '.join(self.config.destinations)!r}", factory.delivery
-            portal = factory.security.portal
-            for checker in portal.checkers.values() if portal else ():
-                yield f"checker {type(checker).__name__}", checker
-            for policy in factory.policies:
-                yield f"policy {type(policy).__name__}", policy
+        yield from parts_of(self.config, self._factories)
 
     async def _stop(self) -> None:
         stopped = maybeDeferred(MultiService.stopService, self)

@@ -30,7 +30,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["InheritedEndpoint", "UNIXEndpoint", "socket_endpoint"]
+__all__ = ["InheritedEndpoint", "UNIXEndpoint", "check_port", "socket_endpoint"]
 
 
 def socket_endpoint(text: str, reactor: Any) -> Any:
@@ -48,6 +48,20 @@ def socket_endpoint(text: str, reactor: Any) -> Any:
         return _of_systemd(text, reactor)
     return _unix(text, fields, reactor) if kind == "unix" and fields else None
 
+
+def check_port(text: str) -> None:
+    """See that the port of *text*, a Twisted endpoint, is one, as Twisted does not until it listens.
+
+    :raises ValueError: it is too great.
+    """
+    match = _PORT.match(text)
+    if match is not None and int(match[1]) > _LAST_PORT:
+        raise ValueError(f"{match[1]} is not a port: the last one is {_LAST_PORT}")
+
+
+#: The port of TCP, by itself or by name, behind others that have names.
+_PORT = re.compile(r"(?:haproxy:)*(?:tcp6?|ssl):(?:(?!port=)\w+=(?:\\.|[^:\\])*:)*(?:port=)?([0-9]{1,99})(?::|\Z)")
+_LAST_PORT = 65535
 
 #: What is between colons: a backslash before one makes it part of the value.
 _FIELD = re.compile(r"(?:\\.|[^:])+", re.DOTALL)

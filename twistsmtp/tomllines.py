@@ -130,8 +130,8 @@ def _name(path: Sequence[str]) -> str:
 
 
 def _mention(name: str) -> str:
-    # A sentence may have a blank behind a table's name: route b.test
-    spaced = re.escape(name).replace(r"\.", "[. ]")
+    # A sentence may have a blank behind a table's name, or the key behind it in quotes: route b.test, route."b.test"
+    spaced = re.escape(name).replace(r"\.", '[. ]"?')
     return rf"(?<![\w.-]){spaced}(?![\w-])"
 
 

@@ -326,7 +326,7 @@ class StrangerTests(InMemory):
         self.assertTrue(self.transport.disconnecting)
 
     def test_ends(self) -> None:
-        """``eomReceived`` may fail later, for some of the recipients: that is 550, with the count. At once it is 451."""
+        """Where ``eomReceived`` fails later that is 550, with the count of recipients; where at once it is 451."""
 
         class Failing(Message):
             def eomReceived(self) -> "Deferred[None]":

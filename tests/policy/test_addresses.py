@@ -133,8 +133,12 @@ class MapPolicyTests(SynchronousTestCase):
         file.change("two")
         policy.reload()
         self.assertEqual("two", policy._file.content)
+        file.path.write_text("now")  # and nobody would look at it for a second yet
+        policy.reload()
+        self.assertEqual("now", policy._file.content)
+        file.clock.advance(1)
         file.change("bad")
         with logged("twistsmtp.textfile") as events:
             policy.reload()
         self.assertEqual(["a mistake"], [event["problem"] for event in events])
-        self.assertEqual("two", policy._file.current())
+        self.assertEqual("now", policy._file.current())

@@ -1,5 +1,8 @@
 """Policies: asked in each phase about what it is about, and free to refuse there."""
 
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy
@@ -82,6 +85,21 @@ class PhaseTests(SynchronousTestCase):
             self.assertEqual(b"".join(client.wire.writes), b"554 5.7.1 No\r\n", how)
             self.assertTrue(client.closed)
 
+    def test_what_a_greeting_may_be(self) -> None:
+        """RFC 5321 section 4.3.2: 220, 554, or 421 at any time."""
+        for code, enhanced, said in (
+            (550, "5.7.1", b"554 5.7.1 No\r\n"),
+            (554, "5.7.1", b"554 5.7.1 No\r\n"),
+            (450, "4.7.1", b"421 4.7.1 No\r\n"),
+            (421, "4.7.0", b"421 4.7.0 No\r\n"),
+        ):
+            for how in (*AT_ONCE, *LATER):
+                script = Script(policy_connect=Answer(how, Refusal(Reply(code, enhanced, "No"))))
+                client = Server(policies=[ScriptedPolicy(script)]).connect()
+                script.release_all()
+                self.assertEqual(b"".join(client.wire.writes), said, how)
+                self.assertTrue(client.closed)
+
     def test_the_first_that_refuses_ends_it(self) -> None:
         scripts = [Script(), Script(policy_mail=Answer(result=NO)), Script()]
         client = Server(policies=[ScriptedPolicy(each) for each in scripts]).connect().hello()
@@ -102,6 +120,36 @@ class PhaseTests(SynchronousTestCase):
                 raise NO
 
         self.assertEqual(Server(policies=[Duck()]).connect().hello().codes("MAIL FROM:<>"), ["554 5.7.1"])
+
+    def test_an_answer_that_is_not_none_is_a_failure(self) -> None:
+        """A refusal that was returned must not let anything pass, now or later, and whatever becomes of failures."""
+
+        class Returns(Policy):
+            answer: Any = None
+
+            def mail(self, session: Session, reverse_path: ReversePath) -> Any:
+                return self.answer(NO.reply)
+
+        async def later(reply: Reply) -> Reply:
+            return reply
+
+        waiting: list[Deferred[Reply]] = []
+
+        def much_later(_: Reply) -> Deferred[Reply]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        for answer in (lambda reply: reply, later, succeed, much_later):
+            for on_failure in ("defer", "pass"):
+                policy: Any = Returns()
+                policy.answer, policy.on_failure = answer, on_failure
+                client = Server(policies=[policy]).connect().hello()
+                codes = client.codes("MAIL FROM:<>")
+                while waiting:
+                    waiting.pop().callback(NO.reply)
+                self.assertEqual((codes or client.codes()), ["451 4.3.0"], (answer, on_failure))
+                [failure] = self.flushLoggedErrors(TypeError)
+                self.assertIn("a policy refuses by raising Refusal", str(failure.value))
 
     def test_annotations_belong_to_one_connection(self) -> None:
         server = Server(policies=[Notes()])

@@ -45,6 +45,18 @@ class GreylistTestCase(SynchronousTestCase):
         client.say("RSET", f"MAIL FROM:<{sender}>")
         return client.codes(*(f"RCPT TO:<{each}>" for each in recipients or ("b@mx.test",)))
 
+    def asked(self) -> list[object]:
+        """What the file is asked from now on."""
+        asked: list[object] = []
+        check = self.policy._triplets.check
+
+        def note(*question: Any) -> Any:
+            asked.append(question)
+            return check(*question)
+
+        self.patch(self.policy._triplets, "check", note)
+        return asked
+
 
 class RecipientTests(GreylistTestCase):
     """Who is deferred at RCPT, and until when."""
@@ -232,6 +244,29 @@ class FailureTests(GreylistTestCase):
         client = self.broken()
         self.rcpt(client)
         self.path.unlink()
+        client.server.clock.advance(5)
+        self.assertEqual([WAIT], self.rcpt(client))
+
+    def test_not_asked_again_at_once(self) -> None:
+        """A file that is locked would have each client wait."""
+        for on_failure, code in ("pass", OK), ("defer", "451 4.3.0"):
+            client = self.broken(on_failure=on_failure)
+            self.assertEqual([code], self.rcpt(client))
+            asked = self.asked()
+            client.server.clock.advance(4.9)
+            self.assertEqual([code] * 2, self.rcpt(client, "b@mx.test", "c@mx.test"))
+            self.assertEqual([], asked)
+
+    def test_locked(self) -> None:
+        """By a server that does not let go of it: that takes half a second once."""
+        client = self.server().connect().hello()
+        self.rcpt(client)
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.assertEqual([OK] * 20, self.rcpt(client, *(f"{number}@mx.test" for number in range(20))))
+        other.execute("ROLLBACK")
+        client.server.clock.advance(5)
         self.assertEqual([WAIT], self.rcpt(client))
 
     def test_another_failure(self) -> None:
@@ -261,6 +296,33 @@ class WaitingTests(GreylistTestCase):
         client.vanish()
         self.threads.finish()
         self.assertEqual([], self.flushLoggedErrors())
+
+    def test_many(self) -> None:
+        """No more wait than a hundred; the next is answered as where the file fails."""
+        server = self.server(on_failure="defer")
+        clients = [server.connect(f"192.0.2.{number}").hello() for number in range(101)]
+        with logged("twistsmtp.policy") as events:
+            said = [client.codes("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>")[1:] for client in clients]
+        self.assertEqual([[]] * 100 + [["451 4.3.0"]], said)
+        line = f"{self.path} fails, and mail is deferred: 100 questions wait for it"
+        self.assertEqual([line], [formatEvent(event) for event in events])
+        self.threads.finish()
+        self.assertEqual([[WAIT]] * 100, [client.codes() for client in clients[:-1]])
+        clients[-1].say("RCPT TO:<b@mx.test>")
+        self.threads.finish()
+        self.assertEqual([WAIT], clients[-1].codes())
+
+    def test_those_that_wait_when_it_fails(self) -> None:
+        """They do not ask it as well."""
+        self.path.write_text("no database" * 100)
+        server = self.server(on_failure="defer")
+        clients = [server.connect().hello() for _ in range(3)]
+        asked = self.asked()
+        for client in clients:
+            client.say("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>")
+        self.threads.finish()
+        self.assertEqual([["451 4.3.0"]] * 3, [client.codes() for client in clients])
+        self.assertEqual(1, len(asked))
 
     def test_others_go_on(self) -> None:
         server = self.server()

@@ -200,6 +200,22 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.triplets.open)
         self.assertEqual(before, self.path.read_bytes())
 
+    def test_look(self) -> None:
+        """It says what opening the file would, and leaves everything as it is."""
+        self.triplets.look()
+        self.assertEqual([], list(self.path.parent.glob(f"{self.path.name}*")))
+        connection = self.triplets.open()
+        self.triplets.check([Triplet(NETWORK, "", "b@mx.test")], 1.0, True)
+        self.triplets.look()  # also while it is open, and has another one's writes beside it
+        connection.execute("PRAGMA user_version = 2")
+        self.triplets.close()
+        self.assertRaises(ValueError, self.triplets.look)
+        self.assertEqual([self.path], list(self.path.parent.glob(f"{self.path.name}*")))
+        self.path.write_text("[smtp]\n" * 100)
+        self.assertRaises(sqlite3.DatabaseError, self.triplets.look)
+        for path in (self.path / "x", self.path.parent, Path("/nonexistent/x/db")):
+            self.assertRaises(sqlite3.Error, Triplets(path, RULE).look)
+
     def test_no_database(self) -> None:
         self.path.write_text("[smtp]\n" * 100)
         self.assertRaises(sqlite3.DatabaseError, self.triplets.open)

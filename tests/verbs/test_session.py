@@ -10,10 +10,13 @@ from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery
 from tests.support import Client, Server
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.delivery.memory import Memory
+from twistsmtp.envelope import Recipient
 from twistsmtp.later import Later
+from twistsmtp.policy.api import Policy
+from twistsmtp.policy.relay import RelayRule
 from twistsmtp.security import Audience, Security
 from twistsmtp.session import Session
-from twistsmtp.wire.reply import Refusal, Reply
+from twistsmtp.wire.reply import Catalogue, Refusal, Reply
 
 
 class Directory(ScriptedDelivery):
@@ -30,8 +33,10 @@ class Directory(ScriptedDelivery):
         return self.script.play("expand", lambda: self.people)
 
 
-def connected(delivery: ScriptedDelivery | None = None, verify: Audience = Audience.EVERYBODY) -> Client:
-    client = Server(delivery, security=Security(verify=verify)).connect()
+def connected(
+    delivery: ScriptedDelivery | None = None, verify: Audience = Audience.EVERYBODY, **settings: Any
+) -> Client:
+    client = Server(delivery, security=Security(verify=verify), **settings).connect()
     client.read()
     return client
 
@@ -150,6 +155,34 @@ class VrfyTests(SynchronousTestCase):
         self.assertEqual(
             client.say("VRFY smith"), ["553-5.1.4 Ambiguous\r\n553-5.1.4 Jim <a@b>\r\n553 5.1.4 Joe <c@d>"]
         )
+
+    def test_what_rcpt_may_take_all_the_same(self) -> None:
+        """Where the delivery knows no such mailbox: a policy may give its mail to others, or the domain is not ours."""
+        unknown = Refusal(Catalogue().mailbox_unknown)
+        ours = RelayRule(["mx.test"])
+
+        class Aliases(Policy):
+            def rcpt(self, session: Session, recipient: Recipient) -> None:
+                session.redirect(recipient.mailbox)
+
+        class Elsewhere(Policy):
+            """Has nothing to do with RCPT."""
+
+        for how in (*AT_ONCE, *LATER):
+            for policies, text, code in (
+                ([], "smith", "550 5.1.1"),
+                ([ours], "smith", "550 5.1.1"),
+                ([ours], "<smith@MX.test>", "550 5.1.1"),
+                ([ours, Elsewhere()], "smith@mx.test", "550 5.1.1"),
+                ([ours], "<smith@elsewhere.test>", "252 2.0.0"),
+                ([ours, Aliases()], "smith@mx.test", "252 2.0.0"),
+                ([RelayRule("*"), Aliases()], "smith", "252 2.0.0"),
+            ):
+                delivery = Directory(Script(verify=Answer(how, unknown)))
+                client = connected(delivery, policies=policies)
+                said = client.codes(f"VRFY {text}")
+                delivery.script.release_all()
+                self.assertEqual(said + client.codes(), [code], (policies, text, how))
 
     def test_what_is_found_stays_on_its_line(self) -> None:
         delivery = Directory()

@@ -20,7 +20,7 @@ from zope.interface.interface import InterfaceClass
 
 from twistsmtp.checkers.scram import DIGESTS, IScramStore
 from twistsmtp.later import awaited
-from twistsmtp.lifecycle import Reloader, Starter, Stopper
+from twistsmtp.lifecycle import Checkable, Reloader, Starter, Stopper
 from twistsmtp.sasl.credentials import IScramChecker, ScramKeys
 
 __all__ = ["FirstOf", "by_interface"]
@@ -83,6 +83,12 @@ class FirstOf:
         :raises Exception: what the first that failed failed with, where none accepts.
         """
         return Deferred.fromCoroutine(self._ask(credentials))
+
+    def check(self) -> None:
+        """See `Checkable`."""
+        for checker in self._checkers:
+            if isinstance(checker, Checkable):
+                checker.check()
 
     def start(self) -> None:
         """See `Starter`."""

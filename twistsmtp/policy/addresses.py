@@ -207,5 +207,5 @@ class MapPolicy(Policy, Generic[T]):
         self._file = TextFile(path, parse, seconds=seconds, in_thread=in_thread)
 
     def reload(self) -> None:
-        """Look at the file now, so that the log says at once if something is wrong with it."""
-        self._file.current()
+        """Read the file now, so that the log says at once if something is wrong with it."""
+        self._file.reload()

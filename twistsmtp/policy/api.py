@@ -21,7 +21,8 @@ it, and ``message`` finds it in ``session.message``::
                 raise Refusal(Reply(550, "5.7.1", "No programs by mail, please"))
 
 What else a method raises is a failure: it is logged, and the command is deferred by 451, or passes, if ``on_failure``
-is ``"pass"``.
+is ``"pass"``. What it returns, now or later, is ``None``: after anything else, as a reply that was not raised, the
+command is deferred, and that is logged.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ class Policy(Protocol):
     reads_message: bool = False
 
     def connect(self, session: Session) -> Later[None]:
-        """A client connected, and is not greeted yet. A refusal is the greeting, and ends the connection."""
+        """A client connected, and is not greeted yet. A refusal is the greeting, and ends the connection; its code is
+        554, or 421 where it is for now, as a greeting has no others (RFC 5321 section 4.3.2)."""
         return None
 
     def hello(self, session: Session, name: str) -> Later[None]:
@@ -99,13 +101,13 @@ def _unless_it_fails(method: Check, session: Session, *subject: object) -> Later
     """What *method* says, or nothing if it fails."""
     try:
         answer = method(session, *subject)
-        driven = drive(answer) if is_later(answer) else None
+        driven = drive(answer) if is_later(answer) else answer
     except Refusal:
         raise
     except Exception:
         _passed(Failure(), session)
         return None
-    return driven.addErrback(_passed, session) if isinstance(driven, Deferred) else None
+    return driven.addErrback(_passed, session) if isinstance(driven, Deferred) else driven
 
 
 def _passed(failure: Failure, session: Session) -> None:

@@ -5,7 +5,9 @@ so it is until a delay is over. If it comes again after that, and before a windo
 comes after that. A network of which so many messages have passed is let in with all it has.
 
 All that is in a SQLite file, which several servers of one machine may share: `twistsmtp.policy.triplets`. Where the
-file fails mail passes, unless ``on_failure`` says ``defer``: greylisting is not worth a mail that does not come.
+file fails mail passes, unless ``on_failure`` says ``defer``: greylisting is not worth a mail that does not come. It is
+asked again some seconds later, so that nobody waits for one that stays locked; and where too many wait, the next does
+not.
 """
 
 import re
@@ -45,6 +47,10 @@ _log = Logger(namespace="twistsmtp.policy")
 
 #: Seconds between two complaints about the file.
 _QUIET = 60.0
+
+#: Seconds in which a file that has failed is not asked again, and questions that may wait for it.
+_REST = 5.0
+_WAITING = 100
 
 #: The bits of an address that one site has in common.
 _SITE = {4: 24, 6: 64}
@@ -126,6 +132,10 @@ class Greylist(Policy):
         self._worker = Worker()
         self._in_thread = in_thread or self._worker
         self._complained = ("", 0.0)
+        self._waiting = 0
+        self._resumes = 0.0
+        #: How often the file has failed, and how the last time: so that who waits then need not ask it as well.
+        self._failures, self._problem = 0, ""
 
     @classmethod
     def from_options(
@@ -157,9 +167,16 @@ class Greylist(Policy):
 
         :raises ValueError: it cannot, or is another's.
         """
+        self._try(self._triplets.open)
+
+    def check(self) -> None:
+        """See `Checkable`."""
+        self._try(self._triplets.look)
+
+    def _try(self, function: Callable[[], object]) -> None:
         try:
-            self._triplets.open()
-        except Error as error:
+            function()
+        except (Error, OSError) as error:
             raise ValueError(f"{self._triplets.path}: {error}") from error
 
     def rcpt(self, session: Session, recipient: Recipient) -> Later[None]:
@@ -188,13 +205,38 @@ class Greylist(Policy):
 
     # --- asking ----------------------------------------------------------------------------------------------
 
-    def _ask(self, session: Session, address: Address, sender: str, recipients: list[Mailbox]) -> Deferred[None]:
+    def _ask(self, session: Session, address: Address, sender: str, recipients: list[Mailbox]) -> Later[None]:
+        if session.seconds() < self._resumes:
+            self._do_without(session)
+            return None
+        if self._waiting >= _WAITING:
+            self._complain(session, f"{_WAITING} questions wait for it")
+            self._do_without(session)
+            return None
         network = network_of(address)
         triplets = [Triplet(network, sender, _text(each)) for each in recipients]
         # A message counts once for its client, however many recipients it has.
         counts = "greylist" not in session.notes
-        asked = self._in_thread(self._triplets.check, triplets, self._now(), counts)
+        self._waiting += 1
+        asked = self._in_thread(self._look_up, self._failures, triplets, self._now(), counts).addBoth(self._answered)
         return asked.addCallbacks(partial(self._decide, session), partial(self._failed, session))
+
+    def _look_up(self, failures: int, triplets: list[Triplet], now: float, counts: bool) -> Verdict:
+        """What the file says. It blocks.
+
+        :param failures: how often it had failed when this was asked.
+        """
+        if failures != self._failures:
+            raise Error(self._problem)
+        try:
+            return self._triplets.check(triplets, now, counts)
+        except (Error, ValueError) as error:
+            self._failures, self._problem = self._failures + 1, str(error)
+            raise
+
+    def _answered(self, answer: Verdict | Failure) -> Verdict | Failure:
+        self._waiting -= 1
+        return answer
 
     def _decide(self, session: Session, verdict: Verdict) -> None:
         if verdict.wait > 0:
@@ -206,7 +248,11 @@ class Greylist(Policy):
 
     def _failed(self, session: Session, failure: Failure) -> None:
         failure.trap(Error, ValueError)
-        text = printable(str(failure.value))
+        self._resumes = session.seconds() + _REST
+        self._complain(session, printable(str(failure.value)))
+        self._do_without(session)
+
+    def _complain(self, session: Session, text: str) -> None:
         known, since = self._complained
         if text != known or session.seconds() - since >= _QUIET:
             self._complained = text, session.seconds()
@@ -214,6 +260,8 @@ class Greylist(Policy):
             _log.error(
                 "{path} fails, and mail {becomes}: {error}", path=self._triplets.path, becomes=becomes, error=text
             )
+
+    def _do_without(self, session: Session) -> None:
         if self.on_failure == "defer":
             raise Refusal(session.replies.local_error)
 

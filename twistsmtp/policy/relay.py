@@ -6,7 +6,7 @@ from twistsmtp.envelope import Recipient
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.user import user_of
 from twistsmtp.session import Session
-from twistsmtp.wire.grammar import parse_mailbox
+from twistsmtp.wire.grammar import GrammarError, parse_mailbox
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["RelayRule"]
@@ -39,3 +39,12 @@ class RelayRule(Policy):
         if self.authenticated and user_of(session) is not None:
             return
         raise Refusal(session.replies.relay_denied)
+
+    def is_ours(self, address: str) -> bool:
+        """Whether mail for *address* is taken from anybody; one without a domain is ours."""
+        if self.anywhere or "@" not in address:
+            return True
+        try:
+            return parse_mailbox(address).host in self.hosts
+        except GrammarError:
+            return False

@@ -130,10 +130,6 @@ class SenderLogins(MapPolicy[SenderMap]):
     ) -> None:
         super().__init__(path, parse_sender_map, seconds=seconds, in_thread=in_thread)
 
-    def reload(self) -> None:
-        """See `Reloader`."""
-        self._file.reload()
-
     def mail(self, session: Session, reverse_path: ReversePath) -> Later[None]:
         """Refuse *reverse_path*, unless it is the client's to use."""
         if reverse_path.mailbox is None:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 __all__ = ["Rule", "Triplet", "Triplets", "Verdict"]
 
-#: Seconds to wait for another server that writes.
-_BUSY = 5.0
+#: Seconds to wait for another server that writes: its transactions take thousandths of one.
+_BUSY = 0.5
 #: Marks the file as ours (``PRAGMA application_id``), and says which form it has (``PRAGMA user_version``).
 _APPLICATION, _VERSION = 0x74736772, 1
 #: The part of its lifetime after which a row that is used is written again: not for each message.
@@ -126,6 +126,25 @@ class Triplets:
             self._connection = connection
         return self._connection
 
+    def look(self) -> None:
+        """See whether the file could be opened, and leave it as it is.
+
+        :raises sqlite3.Error: it could not.
+        :raises ValueError: the file is another's.
+        """
+        if not os.path.lexists(self.path):
+            if not os.access(os.path.dirname(self.path), os.W_OK | os.X_OK):
+                raise sqlite3.OperationalError("unable to open database file")
+            return
+        if not os.access(self.path, os.W_OK):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        # By its name SQLite makes files beside it, for others that may have it open.
+        connection = sqlite3.connect(f"{Path(self.path).as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            self._is_new(connection)
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the file. It is opened again when it is needed."""
         connection, self._connection = self._connection, None
@@ -193,18 +212,27 @@ class Triplets:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         with _transaction(connection):
-            application = _pragma(connection, "application_id")
-            if not application and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            if self._is_new(connection):
                 for statement in _SCHEMA:
                     connection.execute(statement)
-            elif application != _APPLICATION:
-                raise ValueError(f"{self.path} is the database of something else")
-            elif _pragma(connection, "user_version") != _VERSION:
-                raise ValueError(f"{self.path} is of another version of twistsmtp")
         # A write costs no fsync, and what a power failure takes of the last seconds is no more than another delay.
         with suppress(sqlite3.OperationalError):  # another server is just doing the same
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _is_new(self, connection: sqlite3.Connection) -> bool:
+        """Whether there is nothing in the file yet.
+
+        :raises ValueError: there is, and it is another's.
+        """
+        application = _pragma(connection, "application_id")
+        if not application and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return True
+        if application != _APPLICATION:
+            raise ValueError(f"{self.path} is the database of something else")
+        if _pragma(connection, "user_version") != _VERSION:
+            raise ValueError(f"{self.path} is of another version of twistsmtp")
+        return False
 
 
 def _find(connection: sqlite3.Connection, triplet: Triplet, now: float) -> _Row | None:
