@@ -119,6 +119,17 @@ class RegistryTests(SynchronousTestCase):
         for name in ("EHLO", "QUIT", "XONE"):
             self.assertIn(name, text.split())
 
+    def test_help_of_what_a_session_may_not_use(self) -> None:
+        """It is as if it were not there; but an extension that takes the place of a verb of the core hides none."""
+        closed = Extension(
+            name="x", rfc="none", keyword="X", usable=lambda session: False, verbs=(verb("XONE"), verb("DATA"))
+        )
+        registry, session = Registry(CORE, [closed]), Server().connect().session
+        self.assertIsNone(registry.help("XONE", session))
+        self.assertIsNotNone(registry.help("DATA", session))
+        text = registry.help("", session) or ""
+        self.assertEqual((" XONE" in text, " DATA" in text), (False, True))
+
     def test_help_of_one_verb(self) -> None:
         registry, session = Registry([verb("XONE")]), Server().connect().session
         self.assertEqual(registry.help("xone", session), "XONE [text]\nDo xone.")

@@ -198,6 +198,10 @@ class Registry:
         added = [verb for extension in self.extensions for verb in extension.verbs]
         if len({verb.name for verb in added}) < len(added):
             raise ValueError("two extensions define one verb: " + ", ".join(verb.name for verb in added))
+        #: By verb, whether a session may use the extension that it is from.
+        self._usable = {
+            verb.name: each.usable for each in self.extensions for verb in each.verbs if verb.name not in table
+        }
         table.update((verb.name, verb) for verb in added)
         #: By name. Not to be changed: this is looked at for each command, and a proxy would double what that takes.
         self.verbs: Mapping[str, Verb[Any]] = table
@@ -234,9 +238,10 @@ class Registry:
     def help(self, topic: str, session: Session) -> str | None:
         """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
         if not topic:
-            return "\n".join(["Verbs:", *_wrapped(sorted(self.verbs)), "HELP verb tells more"])
+            names = [name for name in sorted(self.verbs) if self._usable.get(name, always)(session)]
+            return "\n".join(["Verbs:", *_wrapped(names), "HELP verb tells more"])
         verb = self.verbs.get(topic.upper())
-        if verb is None:
+        if verb is None or not self._usable.get(verb.name, always)(session):
             return None
         usable = [each.keyword for each in self._parameters.get(verb.phase, {}).values() if each.usable(session)]
         return "\n".join([verb.syntax, verb.help, *(["Parameters:", *_wrapped(usable)] if usable else [])])

@@ -98,7 +98,11 @@ class HelpTests(SynchronousTestCase):
 
     def test_of_each_verb(self) -> None:
         client = connected()
+        unusable = {"ETRN"}  # without a queue
         for name, verb in client.server.factory.registry.verbs.items():
+            if name in unusable:
+                self.assertEqual(client.codes(f"HELP {name}"), ["504 5.5.4"])
+                continue
             for argument in (name, name.lower()):
                 lines = [line[10:] for line in client.say(f"HELP {argument}")[0].split("\r\n")]
                 self.assertEqual(lines[:2], [verb.syntax, verb.help])
