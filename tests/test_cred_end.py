@@ -273,17 +273,17 @@ class VisitorTests(CredTestCase):
             server, realm = self.server(ScriptedDelivery(), Script(realm=Answer(how, Oops())))
             client = server.connect()
             realm.script.release_all()
-            self.assertEqual((client.codes(), client.closed), (["451 4.3.0"], True))
+            self.assertEqual((client.codes(), client.closed), (["421 4.3.0"], True))
             self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_an_avatar_that_is_no_delivery(self) -> None:
         server, realm = self.server(object())
         client = server.connect()
-        self.assertEqual((client.codes(), client.closed), (["451 4.3.0"], True))
+        self.assertEqual((client.codes(), client.closed), (["421 4.3.0"], True))
         self.assertEqual(realm.left, [()])
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_a_policy_may_refuse_before_the_realm_is_asked(self) -> None:
         script = Script(policy_connect=Answer(result=NO))
         server, realm = self.server(ScriptedDelivery(), policies=[ScriptedPolicy(script)])
-        self.assertEqual((server.connect().codes(), realm.asked), (["550 5.7.1"], []))
+        self.assertEqual((server.connect().codes(), realm.asked), (["554 5.7.1"], []))

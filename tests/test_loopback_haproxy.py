@@ -18,7 +18,7 @@ class StartTLSTests(LoopbackTestCase):
         security = Security(tls=certificates, portal=portal(Passwords()), require_tls=True, require_auth=True)
         address = await self.serve("haproxy:tcp:0:interface=127.0.0.1", security=security)
         said = await self.in_thread(lambda: self.talk(address))
-        self.assertIn(b"250 AUTH ", said)
+        self.assertIn(b"250-AUTH ", said)
         self.assertNotIn(b"STARTTLS", said)
         self.assertIn(b"\r\n235 2.7.0 ", said)
         self.assertIn(b" accepted\r\n", said)

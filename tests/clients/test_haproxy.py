@@ -230,7 +230,9 @@ class SwaksTests(ClientTestCase):
             process = await self.swaks(port, *arguments)
             self.assertEqual(process.status, 0, str(process))
             octets = self.memory.messages[-1].octets
-            self.assertRegex(octets, rb"\AReceived: from client\.test \(\[203\.0\.113\.2\]\)\r\n", arguments)
+            self.assertRegex(
+                octets, rb"\AReceived: from client\.test \((?:spike\.test )?\[203\.0\.113\.2\]\)\r\n", arguments
+            )
             self.assertEqual(sessions.all[-1].peer, IPv4Address("TCP", "203.0.113.2", 4711))
 
     async def test_an_ipv6_address(self) -> None:

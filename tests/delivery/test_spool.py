@@ -64,7 +64,7 @@ class SpoolTests(SynchronousTestCase):
         """It needs no file and no thread."""
         octets = self.fill(b"a", b"", b"bc")
         self.assertEqual((octets, octets, 3), (self.read(), b"".join(self.spool.pieces()), self.spool.size))
-        self.assertEqual((0, self.before), (self.threads.count, open_files()))
+        self.assertEqual((0, None), (self.threads.count, self.spool._file))
 
     def test_large(self) -> None:
         """It is in a file, that nobody else can find, and that is gone in the end."""
