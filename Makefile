@@ -90,7 +90,7 @@ layers: $(VENV)/installed-dev ## a module imports only from the floors below its
 	@$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/installed-dev ## build docs/_build/html; a warning is an error
-	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -W --keep-going -j auto -b html docs docs/_build/html
 
 check: lint types layers docs coverage ## all of the above, as CI does
 

@@ -5,7 +5,7 @@ import sys
 
 from hypothesis import settings
 
-settings.register_profile("twistsmtp", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("twistsmtp", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("twistsmtp")
 
 if "workertrial" in sys.argv[0]:
