@@ -19,15 +19,15 @@ from typing import IO, Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from zope.interface import implementer
 
-from twistsmtp.delivery.api import Delivery, IDelivery
+from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.maildir import Maildir
 from twistsmtp.delivery.tee import Tee
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.portals import portal_for
 from twistsmtp.security import Security
 from twistsmtp.testing.faults import Faults, FaultyProtocol
 from twistsmtp.testing.inbox import Inbox, ReceivedMessage
@@ -138,16 +138,6 @@ class _Anybody:
         return succeed(credentials.username)
 
 
-@implementer(IRealm)
-class _Realm:
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-
-    def requestAvatar(self, avatar_id: object, mind: object, *interfaces: Any) -> Any:
-        """See `IRealm`."""
-        return IDelivery, self._delivery, lambda: None
-
-
 # --- the command -------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +198,7 @@ def _factory(catcher: Catcher, options: argparse.Namespace, scratch: Path, say: 
     if options.tls:
         tls = Certificates(certificate := make_development_certificate(scratch))
         say(f"certificate {certificate}")
-    portal = Portal(_Realm(delivery), [_Anybody()])
+    portal = portal_for(delivery, _Anybody())
     factory = SMTPFactory(delivery, security=Security(tls=tls, portal=portal, plaintext_auth=True))
     factory.protocol = FaultyProtocol.having(Faults(), catcher.note)
     return factory

@@ -20,11 +20,9 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.portal import IRealm, Portal
-from zope.interface import implementer
 
-from twistsmtp.delivery.api import Delivery, IDelivery
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.portals import portal_for
 from twistsmtp.security import Security
 from twistsmtp.testing.faults import Faults, FaultyProtocol
 from twistsmtp.testing.inbox import Inbox, ReceivedMessage
@@ -104,7 +102,7 @@ class MailServer(ServerThread):
             users = {name.encode(): password.encode() for name, password in self.accounts.items()}
             checker: Any = InMemoryUsernamePasswordDatabaseDontUse()
             checker.users = users
-            security |= {"portal": Portal(_Realm(self.inbox), [checker]), "require_auth": True, "plaintext_auth": True}
+            security |= {"portal": portal_for(self.inbox, checker), "require_auth": True, "plaintext_auth": True}
         if security:
             settings["security"] = Security(**security)
         settings["policies"] = [self.faults, *settings.get("policies", ())]
@@ -212,15 +210,3 @@ class MailServer(ServerThread):
     def read_slowly(self, octets_per_second: float) -> None:
         """See `Faults.read_slowly`."""
         self.faults.read_slowly(octets_per_second)
-
-
-@implementer(IRealm)
-class _Realm:
-    """Everybody's mail goes to one delivery."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-
-    def requestAvatar(self, avatar_id: object, mind: object, *interfaces: Any) -> Any:
-        """See `IRealm`."""
-        return IDelivery, self._delivery, lambda: None
