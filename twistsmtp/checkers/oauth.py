@@ -20,7 +20,7 @@ from twistsmtp.checkers.errors import Unavailable
 from twistsmtp.checkers.keyset import KeySet, SignedTokens
 from twistsmtp.checkers.web import Web, basic
 from twistsmtp.later import Later
-from twistsmtp.makers import number, yes_or_no
+from twistsmtp.makers import number, several, yes_or_no
 from twistsmtp.sasl.credentials import IBearerToken
 from twistsmtp.web import checked_url, place
 
@@ -106,10 +106,10 @@ class OAuthChecker:
         if bool(introspect) != bool(client):
             raise ValueError("introspect takes client=FILE, where the file has id:secret")
         rules = Rules(
-            owner=_list(claim) or ("email",),
+            owner=several(claim) or ("email",),
             issuer=issuer or None,
-            audience=frozenset(_list(audience)),
-            scope=frozenset(_list(scope)),
+            audience=frozenset(several(audience)),
+            scope=frozenset(several(scope)),
             expires=bool(jwks),
         )
         if jwks and "://" not in jwks:
@@ -174,10 +174,6 @@ class Introspection:
         if claims.get("active") is not True:
             raise Rejected("its issuer says that it is not active")
         return claims
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(each for each in (part.strip() for part in text.split(",")) if each)
 
 
 def _client(path: str) -> tuple[str, str]:
