@@ -7,13 +7,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.policy.maps import MapFile
 from tests.support import logged
 from tests.test_textfile import at_once
+from twistsmtp.addresskeys import EVERYWHERE, address_key
 from twistsmtp.policy.addresses import (
-    EVERYWHERE,
     AddressMap,
     MapPolicy,
     Verdict,
-    address_key,
-    keys_of,
     parse_key,
     parse_verdict,
     shown_key,
@@ -26,19 +24,6 @@ REJECTED, DEFERRED = Reply(550, "5.1.1", "No"), Reply(450, "4.2.1", "Not now")
 
 
 class KeyTests(SynchronousTestCase):
-    def test_the_most_exact_first(self) -> None:
-        for address, keys in {
-            "Ada@MX.test": [("ada", "mx.test"), (None, "mx.test")],
-            "ada+x+y@mx.test": [("ada+x+y", "mx.test"), ("ada", "mx.test"), (None, "mx.test")],
-            "ada+@mx.test": [("ada+", "mx.test"), ("ada", "mx.test"), (None, "mx.test")],
-            "+x@mx.test": [("+x", "mx.test"), (None, "mx.test")],
-            "JO\u0308RG@bücher.test": [("j\xf6rg", "xn--bcher-kva.test"), (None, "xn--bcher-kva.test")],
-        }.items():
-            self.assertEqual(keys, list(keys_of(parse_mailbox(address))), address)
-
-    def test_no_domain_is_not_every_domain(self) -> None:
-        self.assertEqual([("postmaster", "")], list(keys_of(Mailbox("Postmaster", ""))))
-
     def test_parse(self) -> None:
         self.assertEqual(EVERYWHERE, parse_key("*"))
         self.assertEqual((None, "mx.test"), parse_key("@MX.test"))

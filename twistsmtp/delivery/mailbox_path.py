@@ -5,9 +5,10 @@ cut or replaced. Only, addresses that differ in case alone are one mailbox.
 """
 
 import os
-import unicodedata
 from itertools import takewhile
 from string import Formatter
+
+from twistsmtp.addresskeys import comparable_local
 
 __all__ = ["MailboxPath", "is_file_name"]
 
@@ -54,7 +55,7 @@ class MailboxPath:
         """
         if not self._names:
             return self.base
-        values = {"local": unicodedata.normalize("NFC", local.lower()), "domain": domain}
+        values = {"local": comparable_local(local), "domain": domain}
         names = [name.format_map(values) for name in self._names]
         if all(is_file_name(values[name]) for name in self.placeholders) and all(map(_fits, names)):
             return os.path.join(self.base, *names)

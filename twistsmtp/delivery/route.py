@@ -16,9 +16,9 @@ Each delivery has the message for those recipients that are its own. `twistsmtp.
 is said when one of them takes it and another one does not.
 """
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from twistsmtp.addresskeys import EVERYWHERE, Key, comparable_local, keys_of
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Recipient, Refusal, ReversePath, Session
 from twistsmtp.delivery.branches import Branch, Branches, Several
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
@@ -27,9 +27,6 @@ __all__ = ["EVERYBODY", "Route", "parse_pattern"]
 
 #: The pattern of all recipients that no other pattern fits.
 EVERYBODY = "*"
-
-#: A local branch and a domain, made comparable: ``None`` for all local branches, and then ``""`` for all domains.
-_Key = tuple[str | None, str]
 
 
 class Route(Several):
@@ -41,13 +38,13 @@ class Route(Several):
     """
 
     def __init__(self, routes: Mapping[str, Delivery], default: Delivery | None = None) -> None:
-        self._routes: dict[_Key, Delivery] = {}
+        self._routes: dict[Key, Delivery] = {}
         for pattern, delivery in routes.items():
             key = parse_pattern(pattern)
             if key in self._routes:
                 raise ValueError(f"{pattern} is there twice")
             self._routes[key] = delivery
-        if default is not None and self._routes.setdefault((None, ""), default) is not default:
+        if default is not None and self._routes.setdefault(EVERYWHERE, default) is not default:
             raise ValueError(f"{EVERYBODY} leaves nothing for a default")
         super().__init__(self._routes.values())
 
@@ -60,37 +57,23 @@ class Route(Several):
 
         :param hostname: the domain of those that have none.
         """
-        keys = _keys(mailbox, mailbox.host or hostname.lower())
+        placed = mailbox if mailbox.domain else Mailbox(mailbox.local, hostname)
+        keys = (*keys_of(placed), EVERYWHERE)
         return next((self._routes[key] for key in keys if key in self._routes), None)
 
 
-def parse_pattern(text: str) -> _Key:
+def parse_pattern(text: str) -> Key:
     """The key of a pattern.
 
     :raises ValueError: *text* is neither a domain, nor an address, nor ``*``.
     """
     if text == EVERYBODY:
-        return None, ""
+        return EVERYWHERE
     try:
         mailbox = parse_mailbox(text if "@" in text else f"postmaster@{text}")
     except GrammarError:
         raise ValueError(f"{text!r} is not a domain, an address or {EVERYBODY}") from None
-    return (_comparable(mailbox.local) if "@" in text else None), mailbox.host
-
-
-def _comparable(local: str) -> str:
-    return unicodedata.normalize("NFC", local.lower())
-
-
-def _keys(mailbox: Mailbox, host: str) -> Iterator[_Key]:
-    """What *mailbox* is looked for under, the most exact first."""
-    local = _comparable(mailbox.local)
-    yield local, host
-    name, detail, _ = local.partition("+")
-    if name and detail:
-        yield name, host
-    yield None, host
-    yield None, ""
+    return (comparable_local(mailbox.local) if "@" in text else None), mailbox.host
 
 
 class _Routed(Branches):

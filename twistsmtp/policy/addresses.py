@@ -12,14 +12,14 @@ name Maildirs. A local part that is in quotes may have blanks in it.
 import os
 import re
 import time
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from twistsmtp.addresskeys import EVERYWHERE, Key, address_key, keys_of
 from twistsmtp.policy.api import Policy
 from twistsmtp.textfile import TextFile
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
@@ -27,14 +27,9 @@ from twistsmtp.wire.reply import Reply
 
 __all__ = [
     "ALL",
-    "DETAIL",
-    "EVERYWHERE",
     "AddressMap",
-    "Key",
     "MapPolicy",
     "Verdict",
-    "address_key",
-    "keys_of",
     "parse_key",
     "parse_verdict",
     "shown_key",
@@ -45,37 +40,13 @@ T = TypeVar("T")
 
 #: Begins a line for all addresses that no other line is for.
 ALL = "*"
-#: What a mailing list, or a user with many addresses, puts behind their own name: RFC 5233's separator.
-DETAIL = "+"
-
 _LINE = re.compile(r'("(?:[^"\\]|\\.)*+"\S*|\S++)\s*+(.*)', re.DOTALL)
 _VERDICT = re.compile(
     r"(?:(?P<word>reject|defer)|(?P<code>[45]\d\d)(?:\s++(?P<enhanced>\d\.\d{1,3}\.\d{1,3}))?+)(?:\s++(?P<text>.*))?+",
     re.IGNORECASE | re.DOTALL,
 )
 
-#: A local part and a domain, made comparable: ``None`` for all local parts, and then ``""`` for all domains.
-Key: TypeAlias = tuple[str | None, str]
-EVERYWHERE: Key = (None, "")
-
-
 # --- whom a line is for --------------------------------------------------------------------------------------
-
-
-def address_key(mailbox: Mailbox) -> tuple[str, str]:
-    """The key of *mailbox* itself."""
-    return unicodedata.normalize("NFC", mailbox.local.lower()), mailbox.host
-
-
-def keys_of(mailbox: Mailbox) -> Iterator[Key]:
-    """What *mailbox* is looked for under, the most exact first; `EVERYWHERE` is not among them."""
-    local, host = address_key(mailbox)
-    yield local, host
-    name, detail, _ = local.partition(DETAIL)
-    if name and detail:
-        yield name, host
-    if host:
-        yield None, host
 
 
 def parse_key(text: str) -> Key:

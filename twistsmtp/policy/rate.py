@@ -13,10 +13,10 @@ from itertools import islice
 
 from twisted.logger import Logger
 
+from twistsmtp.addresskeys import address_key, without_detail
 from twistsmtp.clients import Networks
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.makers import several
-from twistsmtp.policy.addresses import DETAIL, address_key
 from twistsmtp.policy.api import Policy
 from twistsmtp.policy.user import user_of
 from twistsmtp.session import Session
@@ -222,7 +222,7 @@ class RateLimits(Policy):
             yield "client", session.network
         if sender is not None and "sender" in self._buckets:
             local, host = address_key(sender)
-            yield "sender", f"{local.partition(DETAIL)[0] or local}@{host}"
+            yield "sender", f"{without_detail(local)}@{host}"
 
 
 _WHOM = {"client": "your address", "user": "you", "sender": "this sender"}

@@ -33,16 +33,14 @@ from typing import Any, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from twistsmtp.addresskeys import EVERYWHERE, Key, address_key
 from twistsmtp.envelope import Recipient
 from twistsmtp.later import Later, then
 from twistsmtp.makers import yes_or_no
 from twistsmtp.policy.addresses import (
-    EVERYWHERE,
     AddressMap,
-    Key,
     MapPolicy,
     Verdict,
-    address_key,
     parse_key,
     parse_verdict,
     shown_key,

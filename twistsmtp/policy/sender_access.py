@@ -20,11 +20,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from twistsmtp.addresskeys import Key
 from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, then
 from twistsmtp.policy.addresses import (
     AddressMap,
-    Key,
     MapPolicy,
     Verdict,
     parse_key,

@@ -26,9 +26,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from twistsmtp.addresskeys import Key
 from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, then
-from twistsmtp.policy.addresses import ALL, AddressMap, Key, MapPolicy, parse_key, split_line
+from twistsmtp.policy.addresses import ALL, AddressMap, MapPolicy, parse_key, split_line
 from twistsmtp.policy.user import ANONYMOUS, user_of
 from twistsmtp.sasl.prep import saslprep
 from twistsmtp.session import Session
