@@ -9,30 +9,31 @@ from twistsmtp.later import Later, is_later, then
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_reverse_path
+from twistsmtp.wire.grammar import REMEMBERED, parse_reverse_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
 @lru_cache(REMEMBERED)
-def _bare(mailbox: Mailbox | None) -> ReversePath:
-    """The path of *mailbox*, without parameters."""
-    return ReversePath(mailbox=mailbox)
+def _plain(argument: str) -> ReversePath | None:
+    """The path that is all of *argument*, which is within any limits; ``None`` if parameters follow."""
+    mailbox, rest = parse_reverse_path(argument)
+    return None if rest else ReversePath(mailbox=mailbox)
 
 
 def _parse(session: Session, argument: str) -> ReversePath:
+    if argument.endswith(">") and len(argument) <= session.limits.path.safe and argument.isascii():
+        plain = _plain(argument)
+        if plain is not None:
+            return plain
     mailbox, rest = parse_reverse_path(argument, session.limits.path)
-    if not rest:
-        path = _bare(mailbox)
-    else:
-        known = session.dialect.mail_parameters if session.esmtp else {}
-        options, values = read_parameters(session, "MAIL", rest, known)
-        internationalized = any(known[keyword].internationalizes for keyword in values)
-        path = ReversePath(mailbox=mailbox, options=options, parameters=values, internationalized=internationalized)
-    if not (argument.isascii() or path.internationalized or mailbox is None or mailbox.is_ascii):
+    known = session.dialect.mail_parameters if session.esmtp else {}
+    options, values = read_parameters(session, "MAIL", rest, known)
+    internationalized = any(known[keyword].internationalizes for keyword in values)
+    if not (argument.isascii() or internationalized or mailbox is None or mailbox.is_ascii):
         raise Refusal(session.replies.smtputf8_needed)
-    return path
+    return ReversePath(mailbox=mailbox, options=options, parameters=values, internationalized=internationalized)
 
 
 def _run(session: Session, reverse_path: ReversePath) -> Later[Outcome]:

@@ -14,24 +14,27 @@ from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.transaction import Transaction
 from twistsmtp.verb import Outcome, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import REMEMBERED, Mailbox, parse_forward_path
+from twistsmtp.wire.grammar import REMEMBERED, parse_forward_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
 @lru_cache(REMEMBERED)
-def _bare(mailbox: Mailbox) -> Recipient:
-    """The recipient of *mailbox*, without parameters."""
-    return Recipient(mailbox=mailbox)
+def _plain(argument: str) -> Recipient | None:
+    """The recipient who is all of *argument*, which is within any limits; ``None`` if parameters follow."""
+    mailbox, rest = parse_forward_path(argument)
+    return None if rest else Recipient(mailbox=mailbox)
 
 
 def _parse(session: Session, argument: str) -> Recipient:
+    if argument.endswith(">") and len(argument) <= session.limits.path.safe and argument.isascii():
+        plain = _plain(argument)
+        if plain is not None:
+            return plain
     mailbox, rest = parse_forward_path(argument, session.limits.path)
     if not (argument.isascii() or mailbox.is_ascii or session.current.reverse_path.internationalized):
         raise Refusal(session.replies.smtputf8_needed)
-    if not rest:
-        return _bare(mailbox)
     known = session.dialect.rcpt_parameters if session.esmtp else {}
     options, values = read_parameters(session, "RCPT", rest, known)
     return Recipient(mailbox=mailbox, options=options, parameters=values)
