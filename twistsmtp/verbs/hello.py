@@ -26,14 +26,13 @@ def _helo(session: Session, name: str) -> Reply:
 
 def _ehlo(session: Session, name: str) -> Reply:
     session.hello(name, esmtp=True)
-    first = session.replies.hello.fill(hostname=session.hostname)
-    return _reply(first.code, "\n".join([first.text, *session.dialect.keywords(session)]))
+    return _reply(session.replies.hello, session.hostname, *session.dialect.keywords(session))
 
 
 @lru_cache(maxsize=64)
-def _reply(code: int, text: str) -> Reply:
+def _reply(hello: Reply, hostname: str, *keywords: str) -> Reply:
     """Nearly all clients are offered the same."""
-    return Reply(code, "", text)
+    return Reply(hello.code, "", "\n".join([hello.fill(hostname=hostname).text, *keywords]))
 
 
 def extended_hello(name: str) -> Verb[str]:
