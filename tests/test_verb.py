@@ -1,6 +1,7 @@
 """The registry: what the verbs and extensions of a server add up to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.testing import StringTransport
@@ -40,8 +41,13 @@ class RegistryTests(SynchronousTestCase):
     def test_the_core_verbs_are_those_of_rfc_5321(self) -> None:
         self.assertEqual(
             set(Registry(CORE).verbs),
-            {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP"},
+            {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP", "BDAT"},
         )
+
+    def test_help_names_no_verb_that_is_known_only_to_be_refused(self) -> None:
+        registry = Registry([verb("XONE"), replace(verb("XTWO"), usable=lambda session: False)])
+        self.assertEqual(registry.help("", self.session), "Verbs:\n  XONE\nHELP verb tells more")
+        self.assertIsNone(registry.help("XTWO", self.session))
 
     def test_an_extension_adds_a_verb_or_replaces_one(self) -> None:
         xone, noop = verb("XONE"), verb("NOOP")

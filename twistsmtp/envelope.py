@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from twistsmtp.wire.frozen import quick_to_make
 from twistsmtp.wire.grammar import Mailbox
+from twistsmtp.wire.reply import Reply
 
 if TYPE_CHECKING:
     from twistsmtp.session import Session
@@ -45,6 +46,8 @@ class Parameter(Generic[T]):
     :param usable: whether a session may use it, as `Extension.usable`; else it is as unknown as any other word.
     :param clause: makes of a value a clause of the Received field (RFC 5321 section 4.4,
         Additional-Registered-Clauses), or ``""``.
+    :param comment: makes of a value a comment behind the protocol in that field, with its parentheses, or ``""``.
+    :param taken: makes of a value, and of the reply by which the message is taken, the reply that is sent.
     :param excludes: the keywords of parameters that cannot stand beside it; each of them names this one.
     """
 
@@ -56,6 +59,8 @@ class Parameter(Generic[T]):
     usable: Callable[["Session"], bool] = always
     excludes: frozenset[str] = frozenset()
     clause: Callable[[T], str] | None = None
+    comment: Callable[[T], str] | None = None
+    taken: Callable[["Session", T, Reply], Reply] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,10 @@ class Session:
 
     __slots__ = (
         "_anybodys",
+        "_endings",
         "_log_out",
         "_resting",
-        "_visitor_log_out",
+        "_transport",
         "annotations",
         "checks",
         "client",
@@ -115,8 +116,10 @@ class Session:
         lmtp: bool = False,
         proxy: ProxyHeader | None = None,
         clients: Clients | None = None,
+        transport: Any = None,
     ) -> None:
         self.id = id
+        self._transport = transport
         #: Whom the server speaks to, and where the connection is from: the same, unless who has connected may speak
         #: for others, and does (`become`).
         self.peer = self.origin = peer
@@ -170,7 +173,8 @@ class Session:
         self.mechanism: str | None = None
         #: Tell the realm that an avatar is not used any more.
         self._log_out: Callable[[], object] = _nothing
-        self._visitor_log_out: Callable[[], object] = _nothing
+        #: What is called when the client has gone.
+        self._endings: tuple[Callable[[], object], ...] = ()
         #: Whether the connection is ending, so that nobody waits for an answer any more.
         self.over = False
         self.transaction: Transaction | None = None
@@ -240,6 +244,15 @@ class Session:
         self.stage = self._resting
 
     @property
+    def host(self) -> str:
+        """The address that the client has connected to, as text like `client`; where it comes by a proxy, what that
+        says. ``"unknown"`` when the connection is ending."""
+        place: Any = self.proxy.destination if self.proxy else None
+        if place is None and self._transport is None:
+            return "unknown"
+        return client_of(self._transport.getHost() if place is None else place)
+
+    @property
     def may_authenticate(self) -> bool:
         """Whether a secret may be sent here."""
         return self.tls is not None or (self.security.plaintext_auth and not self.security.require_tls)
@@ -260,7 +273,7 @@ class Session:
         :param log_out: is called when the connection has ended.
         """
         self.visitor = self.delivery = delivery
-        self._visitor_log_out = log_out
+        self.at_end(log_out)
 
     def authenticated(self, identity: str, delivery: "Delivery", log_out: Callable[[], object]) -> None:
         """The client has proved that it is *identity*, and *delivery* is its avatar.
@@ -274,6 +287,7 @@ class Session:
         """Begin anew, as RFC 3207 section 4.2 wants it behind STARTTLS: nothing that the client said in plain text
         is known any more. What is known of the client in other ways stays: `peer`, `annotations` and `counts`."""
         self.reset()
+        self.counts.before = self.counts.transactions
         log_out, self._log_out = self._log_out, _nothing
         self.dismiss(log_out)
         self.identity, self.mechanism, self.delivery = None, None, self.visitor
@@ -285,8 +299,7 @@ class Session:
     def become(self, peer: IAddress) -> None:
         """Begin anew as the session of *peer*, for whom `origin` speaks. TLS, `annotations` and `counts` stay."""
         self.restart()
-        log_out, self._visitor_log_out = self._visitor_log_out, _nothing
-        self.dismiss(log_out)
+        self._call_endings()
         self.delivery = self.visitor = self._anybodys
         self.clients.leave(self.network)
         self.peer, self.client, self.client_name = peer, client_of(peer), None
@@ -297,17 +310,30 @@ class Session:
         """The connection is ending. Who the client was is still known, for the log."""
         self.over = True
         self.reset()
-        log_outs = self._log_out, self._visitor_log_out
-        self._log_out = self._visitor_log_out = _nothing
-        for log_out in log_outs:
-            self.dismiss(log_out)
+        log_out, self._log_out = self._log_out, _nothing
+        self.dismiss(log_out)
+        self._call_endings()
+        self._transport = None
 
-    def dismiss(self, log_out: Callable[[], object]) -> None:
-        """Tell the realm that an avatar is not used any more."""
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Have *function* called when the client has gone, or another takes its place (`become`): for a policy that has
+        begun something for it, or counts it. Where it has gone by now, that is at once. What it raises is logged."""
+        if self.over:
+            self.dismiss(function)
+        else:
+            self._endings += (function,)
+
+    def _call_endings(self) -> None:
+        endings, self._endings = self._endings, ()
+        for function in endings:
+            self.dismiss(function)
+
+    def dismiss(self, function: Callable[[], object]) -> None:
+        """Tell somebody, as the realm of an avatar, that they are not needed any more."""
         try:
-            log_out()
+            function()
         except Exception:  # which is not the client's affair
-            _log.failure("{id} the realm failed to log out", id=self.id)
+            _log.failure("{id} what was to be done at the end failed", id=self.id)
 
     def begin(self, reverse_path: ReversePath, delivery: "DeliveryTransaction") -> None:
         """MAIL was accepted."""

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from functools import lru_cache
 
 from twistsmtp.envelope import Envelope, ReversePath
@@ -39,20 +38,18 @@ def received(session: Session, envelope: Envelope, now: float) -> bytes:
     recipients = envelope.recipients
     # RFC 5321 section 4.4: "for" names one recipient at the most, and none of several, who may not know each other.
     to = f"\tfor <{recipients[0].mailbox}>" if len(recipients) == 1 else "\t"
+    comments = ""
     if envelope.reverse_path.parameters:
-        to = "\t" + " ".join(filter(None, (to[1:], *_clauses(session, envelope.reverse_path))))
+        known = session.dialect.mail_parameters
+        said = [(known[keyword], value) for keyword, value in envelope.reverse_path.parameters.items()]
+        clauses = (parameter.clause(value) for parameter, value in said if parameter.clause)
+        to = "\t" + " ".join(filter(None, (to[1:], *clauses)))
+        written = (parameter.comment(value) for parameter, value in said if parameter.comment)
+        comments = "".join(f"\r\n\t{comment}" for comment in written if comment)
     protocol = _protocol(session, envelope.reverse_path)
-    stamp = f"{_stamp(session.helo, session.client, session.client_name, session.hostname, protocol)}{envelope.id}\r\n"
+    stamp = _stamp(session.helo, session.client, session.client_name, session.hostname, protocol)
     tls = "" if session.tls is None else _tls(session.tls, alone=to == "\t")
-    return f"{stamp}{to}{tls}; {date_time(int(now))}\r\n".encode()
-
-
-def _clauses(session: Session, path: ReversePath) -> Iterator[str]:
-    """What parameters of MAIL have put down (Additional-Registered-Clauses)."""
-    for keyword, value in path.parameters.items():
-        clause = session.dialect.mail_parameters[keyword].clause
-        if clause is not None:
-            yield clause(value)
+    return f"{stamp}{comments} id {envelope.id}\r\n{to}{tls}; {date_time(int(now))}\r\n".encode()
 
 
 def _tls(tls: TLS, *, alone: bool) -> str:
@@ -97,8 +94,8 @@ _SUITE = re.compile(r"((?:EC)?DHE-(?:RSA|ECDSA))-(AES(?:128|256)-GCM-SHA(?:256|3
 
 @lru_cache(maxsize=1024)
 def _stamp(helo: str | None, client: str, name: str | None, hostname: str, protocol: str) -> str:
-    """All of the field that is the same for every message of a session, up to the id."""
-    return f"Received: from {helo} ({_tcp_info(client, name)})\r\n\tby {hostname} (twistsmtp) with {protocol} id "
+    """All of the field that is the same for every message of a session, up to the protocol."""
+    return f"Received: from {helo} ({_tcp_info(client, name)})\r\n\tby {hostname} (twistsmtp) with {protocol}"
 
 
 def _tcp_info(client: str, name: str | None) -> str:

@@ -24,6 +24,8 @@ class Counts:
     """What a connection has done so far. It outlives the session that TLS makes new: it guards against abuse."""
 
     transactions: int = 0
+    #: How many of these there were before the session began anew, under TLS or as another client's.
+    before: int = 0
     #: Messages answered by a 250, and messages refused when they had come.
     accepted: int = 0
     refused: int = 0

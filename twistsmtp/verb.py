@@ -122,6 +122,8 @@ class Verb(Generic[A]):
     run: Callable[[Session, A], Later[Outcome]]
     #: `Stage` bits in which it is legal.
     stages: int = ANY_STAGE
+    #: Whether a session may use it; else HELP does not name it.
+    usable: Callable[[Session], bool] = always
     #: Whether it moves no mail: only so many of these without a message (`Limits.idle_commands`).
     idle: bool = False
     #: Whether it says that the client is done: one that then closed its sending side still gets every reply.
@@ -145,8 +147,8 @@ class Extension:
 
     #: As configuration names it.
     name: str
-    #: Where it is specified.
-    rfc: str
+    #: Where it is specified; ``""`` for one of one's own.
+    rfc: str = ""
     #: The line in the reply to EHLO, or what makes it; ``None`` offers nothing to this session.
     keyword: str | Callable[[Session], str | None]
     #: Whether a session may use it; else it is not offered. `honoured` is for what is up to the delivery.
@@ -218,6 +220,11 @@ class Registry:
             + sum(parameter.octets for parameter in self._parameters.get(verb.phase, {}).values())
             for verb in table.values()
         }
+        #: The lines of the reply to EHLO, or what makes them.
+        self._offers: list[str | Callable[[Session], str | None]] = [
+            each.keyword if isinstance(each.keyword, str) and each.usable is always else each.offer
+            for each in self.extensions
+        ] + [verb.keyword for verb in table.values() if verb.keyword]
         #: The most that any verb adds to the length of a command line, in octets.
         self.greatest_allowance = max(self._allowances.values(), default=0)
 
@@ -231,20 +238,22 @@ class Registry:
 
     def keywords(self, session: Session) -> list[str]:
         """The lines of the reply to EHLO behind the first."""
-        offers = [extension.offer(session) for extension in self.extensions]
-        offers += [verb.keyword(session) for verb in self.verbs.values() if verb.keyword]
-        return [line for line in offers if line]
+        lines = [each if isinstance(each, str) else each(session) for each in self._offers]
+        return [line for line in lines if line]
 
     def help(self, topic: str, session: Session) -> str | None:
         """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""
         if not topic:
-            names = [name for name in sorted(self.verbs) if self._usable.get(name, always)(session)]
+            names = [name for name in sorted(self.verbs) if self._may_use(self.verbs[name], session)]
             return "\n".join(["Verbs:", *_wrapped(names), "HELP verb tells more"])
         verb = self.verbs.get(topic.upper())
-        if verb is None or not self._usable.get(verb.name, always)(session):
+        if verb is None or not self._may_use(verb, session):
             return None
         usable = [each.keyword for each in self._parameters.get(verb.phase, {}).values() if each.usable(session)]
         return "\n".join([verb.syntax, verb.help, *(["Parameters:", *_wrapped(usable)] if usable else [])])
+
+    def _may_use(self, verb: Verb[Any], session: Session) -> bool:
+        return verb.usable(session) and self._usable.get(verb.name, always)(session)
 
     def table(self) -> str:
         """The verbs and extensions as a person reads them."""
@@ -259,7 +268,7 @@ class Registry:
         extensions = [("extension", "specified in", "MAIL parameters", "RCPT parameters")]
         for each in self.extensions:
             mail, rcpt = (" ".join(p.keyword for p in ps) or "-" for ps in (each.mail_parameters, each.rcpt_parameters))
-            extensions.append((each.name, each.rfc, mail, rcpt))
+            extensions.append((each.name, each.rfc or "-", mail, rcpt))
         return f"{_columns(verbs)}\n\n{_columns(extensions)}"
 
 

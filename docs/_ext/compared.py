@@ -1,6 +1,7 @@
 """A directive, ``peers``: the extensions of twistsmtp beside what other servers do about them.
 
-Our column is what the code says. Theirs is in ``peers.toml``, each looked up in the version that is named there.
+Our column is what the code says: the registry, and the settings that there are. Theirs is in ``peers.toml``, each
+looked up in the version that is named there.
 """
 
 import tomllib
@@ -20,7 +21,10 @@ from twistsmtp import extensions
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.envelope import always
 from twistsmtp.factory import SMTPFactory
-from twistsmtp.verb import Extension
+from twistsmtp.session import Session
+from twistsmtp.settings import SETTINGS
+from twistsmtp.verb import Extension, Registry
+from twistsmtp.verbs import CORE
 
 __all__ = ["setup"]
 
@@ -49,6 +53,12 @@ class Peers(SphinxDirective):
                 raise self.error(f"{FACTS.name} has no {extension.name}")
             cells = [CELLS[each] for each in rows.pop(extension.name)]
             yield from self.row(f"``{extension.name}``", extension.rfc, offer, *cells)
+        for name, row in facts["verbs"].items():
+            yield from self.row(name, "RFC 5321", our_verb(name), *(CELLS[each] for each in row))
+        for name, each in facts["settings"].items():
+            if name not in {setting.name for setting in SETTINGS}:
+                raise self.error(f"twistsmtp has no setting {name}")
+            yield from self.row(each["name"], each["rfc"], "if set", *(CELLS[cell] for cell in each["servers"]))
         for name, left_out in facts["left_out"].items():
             cells = [CELLS[each] for each in left_out["servers"]]
             yield from self.row(name, left_out["rfc"], "left out", *cells)
@@ -66,7 +76,7 @@ class Peers(SphinxDirective):
 def ours() -> Iterator[tuple[Extension, str]]:
     """Each extension, and what it takes to have it offered: those that are on by default, in the order of EHLO, and
     then the others."""
-    session = SMTPFactory(Discard(), hostname="localhost", reactor=Clock()).new_session(StringTransport())
+    session = plain_session()
     for extension in extensions.load_extensions():
         if extension.offer(session) is not None:
             yield extension, "yes"
@@ -78,6 +88,17 @@ def ours() -> Iterator[tuple[Extension, str]]:
             yield getattr(module, name)(["unix"]), "if set"
         elif hasattr(module, "extension"):
             yield module.extension(), "if set"
+
+
+def our_verb(name: str) -> str:
+    """What it takes to have a verb of the core carried out that need not be."""
+    keyword = Registry(CORE).verbs[name].keyword
+    return "yes" if keyword is None or keyword(plain_session()) else "if set"
+
+
+def plain_session() -> Session:
+    """One of a server that has no settings."""
+    return SMTPFactory(Discard(), hostname="localhost", reactor=Clock()).new_session(StringTransport())
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

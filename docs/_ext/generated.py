@@ -1,9 +1,11 @@
 """Directives whose content is taken from the code, so that it cannot say anything else than the code does.
 
-``verbs``, ``limits``, ``settings`` and ``deliveries`` take nothing. ``replies`` takes a list of fields that says what
-each refusal of the catalogue means, by name; a refusal that is not explained, or that there is not, is an error.
+``verbs``, ``limits``, ``settings``, ``deliveries``, ``honoured`` and ``policies`` take nothing. ``replies`` takes a
+list of fields that says what each refusal of the catalogue means, by name; a refusal that is not explained, or that
+there is not, is an error.
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -14,8 +16,13 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
+from twisted.python.reflect import namedAny
 
-from twistsmtp.delivery.find import delivery_makers
+from twistsmtp.delivery.api import Delivery
+from twistsmtp.delivery.branches import Several
+from twistsmtp.delivery.find import DeliveryMaker, delivery_makers
+from twistsmtp.delivery.route import Route
+from twistsmtp.delivery.tee import Tee
 from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
 from twistsmtp.policy.find import policy_makers
@@ -101,6 +108,18 @@ class Deliveries(Written):
         yield from _table(("Form", "What it does with mail"), "40 60", rows)
 
 
+class Honoured(Written):
+    """What each delivery does about the extensions that are up to it."""
+
+    def lines(self) -> Iterator[str]:
+        """A row for each that the command line knows by name, and for those that stand for several."""
+        makers = [each for each in delivery_makers() if isinstance(each, DeliveryMaker)]
+        kinds = [(f"``{each.name}:``", namedAny(each.function.removesuffix(".from_options"))) for each in makers]
+        kinds += [("several deliveries", Tee), ("``[route]``", Route)]
+        rows = ((name, _honoured(kind), _answered(kind)) for name, kind in kinds)
+        yield from _table(("Delivery", "Honours", "Answers"), "22 58 20", rows)
+
+
 class Policies(Written):
     """The policies that the command line knows by name."""
 
@@ -108,6 +127,22 @@ class Policies(Written):
         """A row for each policy."""
         rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in policy_makers()]
         yield from _table(("Form", "What it does"), "40 60", rows)
+
+
+def _honoured(kind: type[Delivery]) -> str:
+    if issubclass(kind, Several):
+        return "what all of them do"
+    honours: object = kind.honours
+    if isinstance(honours, property):
+        return inspect.getdoc(honours) or ""
+    return ", ".join(f"``{name}``" for name in sorted(kind.honours)) or "none"
+
+
+def _answered(kind: type[Delivery]) -> str:
+    if issubclass(kind, Several):
+        return "what one of them does"
+    methods = {"verify": "VRFY", "expand": "EXPN", "run_queue": "ETRN"}
+    return ", ".join(verb for method, verb in methods.items() if hasattr(kind, method)) or "none"
 
 
 def _usage(setting: Setting) -> str:
@@ -158,5 +193,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("limits", LimitsTable)
     app.add_directive("replies", Replies)
     app.add_directive("deliveries", Deliveries)
+    app.add_directive("honoured", Honoured)
     app.add_directive("policies", Policies)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,7 +26,8 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(default, list(extensions.DEFAULT))
 
     def test_a_word_on_each(self) -> None:
-        rows = [*FACTS["extensions"].values(), *(each["servers"] for each in FACTS["left_out"].values())]
+        others = (each["servers"] for name in ("settings", "left_out") for each in FACTS[name].values())
+        rows = [*FACTS["extensions"].values(), *FACTS["verbs"].values(), *others]
         for row in rows:
             self.assertEqual(len(row), len(FACTS["server"]), row)
             self.assertLessEqual(set(row), {"yes", "setting", "no"}, row)

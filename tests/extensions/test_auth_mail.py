@@ -21,7 +21,7 @@ class MailTests(AuthTestCase):
         client.say("RSET")
         return reverse_path
 
-    def test_who_submitted_it(self) -> None:
+    def test_rfc4954_5_who_submitted_it(self) -> None:
         client = self.client()
         for parameter, mailbox in (
             ("AUTH=ann@client.test", Mailbox("ann", "client.test")),
@@ -37,18 +37,18 @@ class MailTests(AuthTestCase):
             self.assertEqual(path.get(AUTH), mailbox, parameter)
             self.assertEqual(path.options, (("AUTH", parameter[5:]),))
 
-    def test_nobody_said(self) -> None:
+    def test_rfc4954_5_nobody_said(self) -> None:
         client = self.client()
         client.say("MAIL FROM:<>")
         self.assertIsNone(client.session.current.reverse_path.get(AUTH))
 
-    def test_it_is_kept_for_the_delivery(self) -> None:
+    def test_rfc4954_5_it_is_kept_for_the_delivery(self) -> None:
         client = self.client()
         client.say(f"AUTH PLAIN {plain()}", "MAIL FROM:<a@client.test> SIZE=9 AUTH=ann@client.test BODY=8BITMIME")
         delivery: Any = self.realm.delivery
         self.assertEqual(str(delivery.transactions[0].reverse_path.get(AUTH)), "ann@client.test")
 
-    def test_what_it_is_not(self) -> None:
+    def test_rfc4954_5_what_it_is_not(self) -> None:
         client = self.client()
         for value in (
             "",
@@ -74,7 +74,7 @@ class MailTests(AuthTestCase):
             self.assertEqual([r[:3] for r in client.codes(f"MAIL FROM:<> AUTH{value}")], ["501"], value)
             self.assertIsNone(client.session.transaction)
 
-    def test_its_length(self) -> None:
+    def test_rfc4954_3_its_length(self) -> None:
         # Section 3 (5): it extends the maximum length of MAIL by 500 octets.
         client = self.client()
         domain = ".".join(["d" * 60] * 3) + ".test"
@@ -83,11 +83,11 @@ class MailTests(AuthTestCase):
         self.assertEqual(client.codes(longest), ["250 2.1.0"])
         self.assertEqual(client.session.current.reverse_path.get(AUTH), Mailbox("l" * 64, domain))
 
-    def test_it_is_an_extension(self) -> None:
+    def test_rfc4954_5_it_is_an_extension(self) -> None:
         client = Server().connect()
         self.assertEqual(client.codes("HELO client.test", "MAIL FROM:<> AUTH=<>"), ["220", "250", "555 5.5.4"])
 
-    def test_not_without_a_portal(self) -> None:
+    def test_rfc4954_5_not_without_a_portal(self) -> None:
         """It is of the extension, and that is not offered."""
         self.assertIsNone(Security().portal)
         client = Server().connect().hello()

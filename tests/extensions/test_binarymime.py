@@ -31,24 +31,24 @@ def keywords(client: Client, hello: str = "EHLO") -> list[str]:
 
 
 class OfferTests(SynchronousTestCase):
-    def test_where_the_delivery_honours_it(self) -> None:
+    def test_rfc3030_3_where_the_delivery_honours_it(self) -> None:
         for server in (Server(Preserving(), extensions=chunking()), Server(Memory(), extensions=chunking())):
             self.assertIn("BINARYMIME", keywords(server.connect()))
         self.assertIn("BINARYMIME", keywords(LMTPServer(Memory(), extensions=chunking()).connect(), "LHLO"))
 
-    def test_where_it_does_not(self) -> None:
+    def test_rfc3030_3_where_it_does_not(self) -> None:
         client = Server(ScriptedDelivery(), extensions=chunking()).connect()
         self.assertNotIn("BINARYMIME", keywords(client))
         self.assertEqual(client.codes("MAIL FROM:<> BODY=BINARYMIME"), ["501 5.5.4"])
         self.assertEqual(client.codes("MAIL FROM:<> BODY=8BITMIME"), ["250 2.1.0"])
         self.assertEqual(client.server.delivery.script.calls, ["begin"])
 
-    def test_where_it_is_not_loaded(self) -> None:
+    def test_rfc3030_3_where_it_is_not_loaded(self) -> None:
         client = Server(Preserving(), extensions=load_extensions(["eightbitmime", "chunking"])).connect()
         self.assertEqual(keywords(client), ["8BITMIME", "CHUNKING", "HELP"])
         self.assertEqual(client.codes("MAIL FROM:<> BODY=BINARYMIME"), ["501"])
 
-    def test_where_the_users_delivery_honours_it(self) -> None:
+    def test_rfc3030_3_where_the_users_delivery_honours_it(self) -> None:
         # Whoever has not authenticated writes to another.
         realm = Realm()
         realm.delivery = Preserving()
@@ -60,7 +60,7 @@ class OfferTests(SynchronousTestCase):
         self.assertIn("BINARYMIME", keywords(client))
         self.assertEqual(client.codes("MAIL FROM:<> BODY=BINARYMIME"), ["250 2.1.0"])
 
-    def test_what_it_needs(self) -> None:
+    def test_rfc3030_3_what_it_needs(self) -> None:
         # "The BINARYMIME service extension can only be used with the CHUNKING service extension."
         for names in (["binarymime"], ["binarymime", "chunking"], ["binarymime", "eightbitmime"]):
             error = self.assertRaises(ValueError, Registry, CORE, load_extensions(names))
@@ -73,14 +73,14 @@ class MessageTests(SynchronousTestCase):
         client.say("MAIL FROM:<a@client.test> BODY=BINARYMIME", "RCPT TO:<b@mx.test>")
         return client
 
-    def test_all_bits_in_each_octet(self) -> None:
+    def test_rfc3030_3_all_bits_in_each_octet(self) -> None:
         client = self.client()
         self.assertEqual(codes(client.send(bdat(OCTETS[:40]) + bdat(OCTETS[40:], True))), ["250 2.0.0"] * 2)
         [transaction] = client.server.delivery.transactions
         self.assertIs(transaction.envelope.reverse_path.get(BODY), Body.BINARYMIME)
         self.assertEqual(transaction.body, OCTETS)
 
-    def test_data(self) -> None:
+    def test_rfc3030_3_data(self) -> None:
         # "BINARYMIME cannot be used with the DATA command": 503.
         client = self.client()
         self.assertEqual(client.say("DATA"), ["503 5.5.1 A message with BODY=BINARYMIME is sent by BDAT"])
@@ -89,23 +89,23 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(codes(client.send(bdat(OCTETS, True))), ["250 2.0.0"])
         self.assertEqual(client.server.delivery.bodies, [OCTETS])
 
-    def test_data_where_it_is_not_asked_for(self) -> None:
+    def test_rfc3030_3_data_where_it_is_not_asked_for(self) -> None:
         for parameter in ("", " BODY=8BITMIME", " BODY=7BIT"):
             client = Server(Preserving(), extensions=chunking()).connect().hello()
             client.say("MAIL FROM:<>" + parameter, "RCPT TO:<b@mx.test>")
             self.assertEqual(client.codes("DATA", "."), ["354", "250 2.0.0"], parameter)
 
-    def test_data_behind_rset(self) -> None:
+    def test_rfc3030_3_data_behind_rset(self) -> None:
         client = self.client()
         client.say("RSET")
         self.assertEqual(client.message()[0][:3], "250")
 
-    def test_spelling(self) -> None:
+    def test_rfc3030_3_spelling(self) -> None:
         client = Server(Preserving(), extensions=chunking()).connect().hello()
         for value, code in (("binarymime", "250 2.1.0"), ("BinaryMIME", "250 2.1.0"), ("BINARY", "501 5.5.4")):
             self.assertEqual(client.codes(f"MAIL FROM:<> BODY={value}", "RSET")[0], code)
 
-    def test_the_line_may_be_longer(self) -> None:
+    def test_rfc3030_3_the_line_may_be_longer(self) -> None:
         # "The maximum length of a MAIL FROM command line is increased by 16 characters".
         extensions = load_extensions(["eightbitmime", "chunking", "binarymime"])
         client = Server(Preserving(), extensions=extensions).connect().hello()
@@ -113,7 +113,7 @@ class MessageTests(SynchronousTestCase):
         line = "MAIL FROM:<a@client.test>".ljust(512 + 16 - len(rest)) + rest
         self.assertEqual(split_replies(client.send(line.encode())), ["250 Sender OK"])
 
-    def test_the_other_verbs_are_what_they_were(self) -> None:
+    def test_rfc3030_3_the_other_verbs_are_what_they_were(self) -> None:
         client = self.client()
         self.assertEqual(client.say("HELP DATA")[0][:9], "214-2.0.0")
         self.assertEqual(client.codes("RCPT TO:<c@mx.test>", "NOOP"), ["250 2.1.5", "250 2.0.0"])

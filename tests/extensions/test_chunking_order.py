@@ -131,7 +131,7 @@ class OrderTests(SynchronousTestCase):
         st.lists(st.integers(0, 2000), max_size=8),
         st.lists(st.booleans(), min_size=1, max_size=5),
     )
-    def test_as_one_at_a_time(
+    def test_rfc3030_2_as_one_at_a_time(
         self, dialogue: Dialogue, hows: list[How], positions: list[int], releases: list[bool]
     ) -> None:
         self.flushLoggedErrors()
@@ -159,7 +159,7 @@ class OrderTests(SynchronousTestCase):
         for commits, aborts, _ in ends:
             self.assertEqual(commits + aborts, 1)
 
-    def test_one_step_at_a_time(self) -> None:
+    def test_rfc3030_2_one_step_at_a_time(self) -> None:
         message = TRANSACTION + bdat(b"a\nb") + b"BDAT 0\r\n" + bdat(b"QUIT\r\n", True)
         units = message.splitlines(keepends=True)
         for lmtp in (False, True):

@@ -11,17 +11,17 @@ from twistsmtp.wire.grammar import encode_xtext
 class OfferTests(ParameterTestCase):
     """Section 2."""
 
-    def test_it_is_offered_where_the_delivery_reports(self) -> None:
+    def test_rfc3461_2_it_is_offered_where_the_delivery_reports(self) -> None:
         self.assertEqual(extension().keyword, "DSN")  # (3): no parameters
         self.assert_offered_where_honoured("DSN", mail="RET=HDRS", rcpt="NOTIFY=NEVER")
 
-    def test_without_it_nothing_is_known(self) -> None:
+    def test_rfc3461_2_without_it_nothing_is_known(self) -> None:
         path = self.mail("")
         self.assertEqual((path.get(RET), path.get(ENVID)), (None, None))
         recipient = self.rcpt("")
         self.assertEqual((recipient.get(NOTIFY), recipient.get(ORCPT)), (None, None))
 
-    def test_the_example_of_section_10_1(self) -> None:
+    def test_rfc3461_2_the_example_of_section_10_1(self) -> None:
         client = self.client()
         path = self.mail("RET=HDRS ENVID=QQ314159", client)
         self.assertEqual((path.get(RET), path.get(ENVID)), (Return.HDRS, "QQ314159"))
@@ -38,7 +38,7 @@ class OfferTests(ParameterTestCase):
         self.assertEqual(recipients[2].get(ORCPT), OriginalRecipient("rfc822", "Dana@Ivory.EDU"))
         self.assertEqual(recipients[4].get(NOTIFY), {Notify.NEVER})
 
-    def test_a_delivery_has_it_all(self) -> None:
+    def test_rfc3461_5_2_1_a_delivery_has_it_all(self) -> None:
         client = self.client()
         client.say(
             "MAIL FROM:<> RET=FULL ENVID=a+20b", "RCPT TO:<b@mx.test> NOTIFY=DELAY ORCPT=x400;c", "DATA", "x", "."
@@ -54,7 +54,7 @@ class OfferTests(ParameterTestCase):
 class NotifyTests(ParameterTestCase):
     """Section 4.1."""
 
-    def test_values(self) -> None:
+    def test_rfc3461_4_1_values(self) -> None:
         for text, value in (
             ("NEVER", {Notify.NEVER}),
             ("never", {Notify.NEVER}),
@@ -65,10 +65,10 @@ class NotifyTests(ParameterTestCase):
         ):
             self.assertEqual(self.rcpt(f"NOTIFY={text}").get(NOTIFY), value, text)
 
-    def test_never_stands_alone(self) -> None:
+    def test_rfc3461_4_1_never_stands_alone(self) -> None:
         self.rcpt_refused("501 5.5.4", *[f"NOTIFY={each}" for each in ("NEVER,SUCCESS", "DELAY,NEVER", "NEVER,NEVER")])
 
-    def test_what_is_no_condition(self) -> None:
+    def test_rfc3461_4_1_what_is_no_condition(self) -> None:
         for each in (
             "",
             "=",
@@ -86,7 +86,7 @@ class NotifyTests(ParameterTestCase):
 class OrcptTests(ParameterTestCase):
     """Section 4.2."""
 
-    def test_values(self) -> None:
+    def test_rfc3461_4_2_values(self) -> None:
         for text, kind, address in (
             ("rfc822;Bob@Example.COM", "rfc822", "Bob@Example.COM"),
             ("RFC822;a+2Bb@mx.test", "rfc822", "a+b@mx.test"),
@@ -101,20 +101,20 @@ class OrcptTests(ParameterTestCase):
             else:
                 self.assertEqual(self.rcpt(f"ORCPT={text}").get(ORCPT), OriginalRecipient(kind, address), text)
 
-    def test_its_length(self) -> None:
+    def test_rfc3461_5_4_its_length(self) -> None:
         # Section 5.4 (c): at least 500.
         address = "a" * (500 - len("rfc822;"))
         self.assertEqual(self.rcpt(f"ORCPT=rfc822;{address}").get(ORCPT), OriginalRecipient("rfc822", address))
         self.rcpt_refused("501 5.5.4", f"ORCPT=rfc822;{address}a")
 
-    def test_all_parameters_at_their_longest(self) -> None:
+    def test_rfc3461_4_2_all_parameters_at_their_longest(self) -> None:
         longest = "NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;" + "a" * 493
         mailbox = "l" * 64 + "@" + ".".join(["d" * 60] * 3) + ".test"
         client = self.client()
         client.say("MAIL FROM:<>")
         self.assertEqual(client.codes(f"RCPT TO:<{mailbox}> {longest}"), ["250 2.1.5"])
 
-    def test_what_is_malformed(self) -> None:
+    def test_rfc3461_4_2_what_is_malformed(self) -> None:
         values = (
             "",
             "=",
@@ -132,7 +132,7 @@ class OrcptTests(ParameterTestCase):
         self.rcpt_refused("501 5.6.7", "ORCPT=rfc822;ü@mx.test")
 
     @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=100))
-    def test_any_address_comes_back(self, address: str) -> None:
+    def test_rfc3461_4_2_any_address_comes_back(self, address: str) -> None:
         found = self.rcpt(f"ORCPT=X400;{encode_xtext(address)}").get(ORCPT)
         self.assertEqual(found, OriginalRecipient("x400", address))
 
@@ -140,7 +140,7 @@ class OrcptTests(ParameterTestCase):
 class Utf8AddressTests(ParameterTestCase):
     """RFC 6533 section 3."""
 
-    def test_xtext_in_any_transaction(self) -> None:
+    def test_rfc6533_3_xtext_in_any_transaction(self) -> None:
         for text, address in (
             ("utf-8;a@mx.test", "a@mx.test"),
             ("UTF-8;\\x{FC}@mx.test", "ü@mx.test"),
@@ -150,16 +150,16 @@ class Utf8AddressTests(ParameterTestCase):
         ):
             self.assertEqual(self.rcpt(f"ORCPT={text}").get(ORCPT), OriginalRecipient("utf-8", address), text)
 
-    def test_unitext_where_the_transaction_is_internationalized(self) -> None:
+    def test_rfc6533_3_unitext_where_the_transaction_is_internationalized(self) -> None:
         value = self.rcpt("ORCPT=utf-8;用户\\x{2B}1@例え.example", mail="SMTPUTF8").get(ORCPT)
         self.assertEqual(value, OriginalRecipient("utf-8", "用户+1@例え.example"))
         self.rcpt_refused("553 5.6.7", "ORCPT=utf-8;ü@mx.test")
 
-    def test_its_length_is_in_octets(self) -> None:
+    def test_rfc6533_3_its_length_is_in_octets(self) -> None:
         self.rcpt("ORCPT=utf-8;" + "ü" * 247, mail="SMTPUTF8")
         self.rcpt_refused("501 5.5.4", "ORCPT=utf-8;" + "ü" * 248, mail="SMTPUTF8")
 
-    def test_what_is_malformed(self) -> None:
+    def test_rfc6533_3_what_is_malformed(self) -> None:
         points = (
             "",
             "FC",
@@ -184,18 +184,18 @@ class Utf8AddressTests(ParameterTestCase):
 class RetTests(ParameterTestCase):
     """Section 4.3."""
 
-    def test_values(self) -> None:
+    def test_rfc3461_4_3_values(self) -> None:
         for text, value in (("FULL", Return.FULL), ("hdrs", Return.HDRS), ("Hdrs", Return.HDRS)):
             self.assertEqual(self.mail(f"RET={text}").get(RET), value)
 
-    def test_what_is_none(self) -> None:
+    def test_rfc3461_4_3_what_is_none(self) -> None:
         self.mail_refused("501 5.5.4", "RET", "RET=", "RET=HEADERS", "RET=FULL,HDRS", "RET=HDR\u017f")
 
 
 class EnvidTests(ParameterTestCase):
     """Section 4.4."""
 
-    def test_values(self) -> None:
+    def test_rfc3461_4_4_values(self) -> None:
         for text, value in (
             ("QQ314159", "QQ314159"),
             ("aBc", "aBc"),
@@ -204,7 +204,7 @@ class EnvidTests(ParameterTestCase):
         ):
             self.assertEqual(self.mail(f"ENVID={text}").get(ENVID), value)
 
-    def test_what_is_none(self) -> None:
+    def test_rfc3461_4_4_what_is_none(self) -> None:
         self.mail_refused(
             "501 5.5.4", "ENVID", "ENVID=", "ENVID=a+", "ENVID=a+2b", "ENVID=+00", "ENVID=+0A", "ENVID=+FC"
         )
@@ -215,10 +215,10 @@ class EnvidTests(ParameterTestCase):
 class OnceTests(ParameterTestCase):
     """Section 4.5."""
 
-    def test_none_comes_twice(self) -> None:
+    def test_rfc3461_4_5_none_comes_twice(self) -> None:
         self.mail_refused("501 5.5.4", "RET=FULL RET=FULL", "ENVID=a envid=b")
         self.rcpt_refused("501 5.5.4", "NOTIFY=DELAY NOTIFY=DELAY", "ORCPT=a;b ORCPT=a;b")
 
-    def test_each_belongs_to_its_command(self) -> None:
+    def test_rfc3461_4_5_each_belongs_to_its_command(self) -> None:
         self.mail_refused("555 5.5.4", "NOTIFY=NEVER", "ORCPT=rfc822;a")
         self.rcpt_refused("555 5.5.4", "RET=FULL", "ENVID=a")

@@ -14,14 +14,14 @@ class EnhancedStatusCodesTests(SynchronousTestCase):
         client.read()
         return client.say("EHLO client.test", *COMMANDS)
 
-    def test_every_line_has_one_but_those_of_ehlo(self) -> None:
+    def test_rfc2034_every_line_has_one_but_those_of_ehlo(self) -> None:
         hello, *others = self.replies(Server().connect())
         self.assertIn("\r\n250-ENHANCEDSTATUSCODES\r\n", hello)
         for reply in others:
             for line in reply.split("\r\n"):
                 self.assertRegex(line, rf"^{line[:3]}[ -]{line[0]}\.\d\.\d ")
 
-    def test_no_line_has_one_where_it_is_not_offered(self) -> None:
+    def test_rfc2034_no_line_has_one_where_it_is_not_offered(self) -> None:
         names = [name for name in DEFAULT if name != "enhancedstatuscodes"]
         hello, *others = self.replies(Server(extensions=load_extensions(names)).connect())
         self.assertNotIn("ENHANCEDSTATUSCODES", hello)
@@ -29,8 +29,8 @@ class EnhancedStatusCodesTests(SynchronousTestCase):
             for line in reply.split("\r\n"):
                 self.assertNotRegex(line, r"^\d{3}[ -]\d\.\d\.\d")
 
-    def test_the_greeting_has_none(self) -> None:
+    def test_rfc2034_the_greeting_has_none(self) -> None:
         self.assertEqual(Server().connect().read(), b"220 mx.test ESMTP twistsmtp\r\n")
 
-    def test_what_ends_a_connection_has_one(self) -> None:
+    def test_rfc2034_what_ends_a_connection_has_one(self) -> None:
         self.assertRegex(Server().connect().say("EHLO x", "GET /")[-1], r"^421 4\.7\.0 ")

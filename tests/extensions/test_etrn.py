@@ -36,7 +36,7 @@ class EtrnTests(SynchronousTestCase):
         self.queue = Queue(Pending() if answer is None else answer)
         return Server(self.queue).connect().hello()
 
-    def test_it_is_offered_where_there_is_a_queue(self) -> None:
+    def test_rfc1985_3_it_is_offered_where_there_is_a_queue(self) -> None:
         # Section 3.
         self.assertIsInstance(Queue(Pending()), QueueRunner)
         self.assertIn("\r\n250-ETRN\r\n", self.client().say("EHLO client.test")[0])
@@ -44,7 +44,7 @@ class EtrnTests(SynchronousTestCase):
         self.assertNotIn("ETRN", client.say("EHLO client.test")[0])
         self.assertEqual(client.codes("ETRN node.test"), ["502 5.5.1"])
 
-    def test_what_waits(self) -> None:
+    def test_rfc1985_5_what_waits(self) -> None:
         # Section 5.
         for pending, reply in (
             (Pending(), "250 2.0.0 OK, queuing for node node.test started"),
@@ -54,7 +54,7 @@ class EtrnTests(SynchronousTestCase):
         ):
             self.assertEqual(self.client(pending).say("ETRN node.test"), [reply])
 
-    def test_what_is_refused(self) -> None:
+    def test_rfc1985_5_what_is_refused(self) -> None:
         # Section 5.
         request, replies = QueueRequest(Target.NODE, "node.test"), Catalogue()
         for refusal, reply in (
@@ -66,18 +66,18 @@ class EtrnTests(SynchronousTestCase):
         ):
             self.assertEqual(self.client(Refusal(refusal)).say("ETRN node.test"), [reply])
 
-    def test_an_answer_later(self) -> None:
+    def test_rfc1985_an_answer_later(self) -> None:
         answer: Deferred[Pending] = Deferred()
         client = self.client(answer)
         self.assertEqual(client.say("ETRN node.test", "NOOP"), [])
         answer.callback(Pending(1))
         self.assertEqual([reply[:3] for reply in client.say()], ["253", "250"])
 
-    def test_a_queue_that_fails(self) -> None:
+    def test_rfc1985_a_queue_that_fails(self) -> None:
         self.assertEqual(self.client(ZeroDivisionError()).codes("ETRN node.test"), ["451 4.3.0"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_what_is_asked_for(self) -> None:
+    def test_rfc1985_5_what_is_asked_for(self) -> None:
         # Section 5.
         for text, request in (
             ("Node.test", QueueRequest(Target.NODE, "Node.test")),
@@ -92,7 +92,7 @@ class EtrnTests(SynchronousTestCase):
             self.assertEqual(self.queue.requests, [request])
             self.assertEqual(str(request), text)
 
-    def test_what_is_malformed(self) -> None:
+    def test_rfc1985_what_is_malformed(self) -> None:
         client = self.client()
         for text in (
             "",
@@ -113,23 +113,23 @@ class EtrnTests(SynchronousTestCase):
             self.assertEqual(client.codes(f"ETRN {text}"), ["501 5.5.4"], text)
         self.assertEqual(self.queue.requests, [])
 
-    def test_not_in_a_transaction(self) -> None:
+    def test_rfc1985_5_not_in_a_transaction(self) -> None:
         # Section 5: 503.
         client = self.client().begin()
         self.assertEqual(client.say("ETRN node.test"), ["503 5.5.1 A transaction is open already; RSET ends it"])
         self.assertEqual(client.codes("RSET", "ETRN node.test"), ["250 2.0.0"] * 2)
         self.assertEqual(client.codes("MAIL FROM:<>", "ETRN node.test"), ["250 2.1.0", "503 5.5.1"])
 
-    def test_not_before_the_greeting(self) -> None:
+    def test_rfc1985_not_before_the_greeting(self) -> None:
         client = Server(self.queue).connect()
         client.read()
         self.assertEqual(client.codes("ETRN node.test"), ["503 5.5.1"])
 
-    def test_not_without_what_the_server_requires(self) -> None:
+    def test_rfc1985_not_without_what_the_server_requires(self) -> None:
         client = Server(self.queue, security=Security(portal=portal(), require_auth=True)).connect().hello()
         self.assertEqual(client.codes("ETRN node.test"), ["530 5.7.0"])
 
-    def test_it_moves_no_mail(self) -> None:
+    def test_rfc1985_it_moves_no_mail(self) -> None:
         client = self.client()
         replies = client.codes(*["ETRN node.test"] * 101)
         self.assertEqual(replies[-1], "421 4.7.0")

@@ -1,6 +1,8 @@
 """How extensions are found, and one of one's own."""
 
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,16 @@ from twistsmtp.extensions import DEFAULT, load_extensions
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, Verb
 from twistsmtp.wire.reply import Reply
+
+
+class NamesTests(SynchronousTestCase):
+    def test_tests_are_named_after_what_they_are_for(self) -> None:
+        """As CONTRIBUTING.md has it: those of an extension bear the number of an RFC."""
+        for each in DEFAULT:
+            modules = sorted(Path(__file__).parent.glob(f"test_{each}*.py"))
+            names = [name for module in modules for name in re.findall(r"def (test_\w+)", module.read_text())]
+            self.assertTrue(names, each)
+            self.assertEqual([name for name in names if not re.match(r"test_rfc\d{4}_", name)], [], each)
 
 
 class LoadTests(SynchronousTestCase):

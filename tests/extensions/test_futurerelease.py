@@ -15,10 +15,10 @@ class FutureReleaseTests(ParameterTestCase):
     def setUp(self) -> None:
         self.patch(futurerelease, "time", NOW.timestamp)
 
-    def test_it_is_offered_where_the_delivery_holds_messages(self) -> None:
+    def test_rfc4865_it_is_offered_where_the_delivery_holds_messages(self) -> None:
         self.assert_offered_where_honoured("FUTURERELEASE", mail="HOLDFOR=60")
 
-    def test_how_long_a_message_may_be_held(self) -> None:
+    def test_rfc4865_how_long_a_message_may_be_held(self) -> None:
         # Both an interval and a date-time.
         self.assertIn("FUTURERELEASE 2592000 2026-12-22T12:30:00Z", self.offers(self.client()))
         self.assertEqual(
@@ -28,7 +28,7 @@ class FutureReleaseTests(ParameterTestCase):
             self.assertRaises(ValueError, extension, each)
         self.assertIn("2058-07-31", self.offers(self.client(extensions=[extension(999_999_999)]))[0])
 
-    def test_a_server_that_knows_users_offers_it_to_them(self) -> None:
+    def test_rfc4865_a_server_that_knows_users_offers_it_to_them(self) -> None:
         # It is for message submission.
         client = self.client(security=Security(portal=portal()))
         self.assertNotIn("FUTURERELEASE", " ".join(self.offers(client)))
@@ -37,13 +37,13 @@ class FutureReleaseTests(ParameterTestCase):
         self.assertIn("FUTURERELEASE", " ".join(self.offers(client)))
         self.assertIsNotNone(held(self.mail("HOLDFOR=60", client)))
 
-    def test_for_a_while(self) -> None:
+    def test_rfc4865_for_a_while(self) -> None:
         for seconds in (1, 3600, 2_592_000):
             path = self.mail(f"HOLDFOR={seconds}")
             hold = Hold(NOW + timedelta(seconds=seconds), f"for;{seconds}")
             self.assertEqual((path.get(HOLDFOR), path.get(HOLDUNTIL), held(path)), (hold, None, hold))
 
-    def test_until_some_time(self) -> None:
+    def test_rfc4865_until_some_time(self) -> None:
         for text, until in (
             ("2026-11-22T13:00:00Z", datetime(2026, 11, 22, 13, tzinfo=UTC)),
             ("2026-11-22T13:00:00+01:00", datetime(2026, 11, 22, 12, tzinfo=UTC)),
@@ -54,10 +54,10 @@ class FutureReleaseTests(ParameterTestCase):
             hold = Hold(until, f"until;{text}")
             self.assertEqual((path.get(HOLDFOR), path.get(HOLDUNTIL), held(path)), (None, hold, hold))
 
-    def test_not_at_all(self) -> None:
+    def test_rfc4865_not_at_all(self) -> None:
         self.assertIsNone(held(self.mail("")))
 
-    def test_for_too_long(self) -> None:
+    def test_rfc4865_for_too_long(self) -> None:
         # As an error of syntax.
         self.assertEqual(
             self.client(extensions=[extension(DAY)]).say("MAIL FROM:<> HOLDFOR=86401"),
@@ -66,11 +66,11 @@ class FutureReleaseTests(ParameterTestCase):
         self.mail_refused("501 5.5.4", "HOLDFOR=2592001", "HOLDFOR=999999999", "HOLDUNTIL=2026-12-22T12:30:16Z")
         self.mail_refused("501 5.5.4", "HOLDUNTIL=9999-12-31T23:59:60Z", "HOLDUNTIL=9999-12-31T23:59:59-23:59")
 
-    def test_only_one_of_them(self) -> None:
+    def test_rfc4865_only_one_of_them(self) -> None:
         both = ["HOLDFOR=60", "HOLDUNTIL=2026-11-22T13:00:00Z"]
         self.mail_refused("501 5.5.4", " ".join(both), " SIZE=1 ".join(reversed(both)))
 
-    def test_what_is_no_time(self) -> None:
+    def test_rfc4865_what_is_no_time(self) -> None:
         for each in ("", "=", "=x", "=0", "=-1", "=+1", "=060", "=1.5", "=1234567890", "=0000000001", "=\u0661"):
             self.mail_refused("501 5.5.4", f"HOLDFOR{each}")
         for each in ("", "=", "=3600", "=2026-11-22", "=2026-11-22T13:00:00", "=2026-02-30T00:00:00Z", "=now"):

@@ -11,17 +11,17 @@ class SMTPUTF8Tests(SynchronousTestCase):
     def setUp(self) -> None:
         self.client: Client = Server().connect().hello()
 
-    def test_it_is_offered(self) -> None:
+    def test_rfc6531_it_is_offered(self) -> None:
         self.assertEqual(extension().keyword, "SMTPUTF8")
 
-    def test_it_is_offered_only_beside_8bitmime(self) -> None:
+    def test_rfc6531_3_1_it_is_offered_only_beside_8bitmime(self) -> None:
         # Section 3.1 (8): "Servers offering this extension MUST provide support for, and announce, the 8BITMIME
         # extension".
         with self.assertRaisesRegex(ValueError, r"\Aextension smtputf8 needs eightbitmime\Z"):
             Server(extensions=load_extensions(["smtputf8"]))
         self.assertIn("250-SMTPUTF8", self.client.say("EHLO client.test")[0])
 
-    def test_mailboxes_in_utf8(self) -> None:
+    def test_rfc6531_mailboxes_in_utf8(self) -> None:
         commands = [
             "MAIL FROM:<jörg@bücher.example> SMTPUTF8",
             "RCPT TO:<用户@例え.example>",
@@ -35,7 +35,7 @@ class SMTPUTF8Tests(SynchronousTestCase):
         self.assertEqual(str(transaction.reverse_path), "jörg@bücher.example")
         self.assertEqual([str(each) for each in transaction.recipients][:2], ["用户@例え.example", '"ø ø"@mx.test'])
 
-    def test_without_the_parameter_they_are_refused(self) -> None:
+    def test_rfc6531_3_5_without_the_parameter_they_are_refused(self) -> None:
         # Section 3.5: 553, with 5.6.7 of RFC 5248.
         for sender in ("jörg@client.test", "a@bücher.example", '"ø"@client.test'):
             self.assertEqual(
@@ -48,35 +48,35 @@ class SMTPUTF8Tests(SynchronousTestCase):
             self.assertEqual(self.client.codes(f"RCPT TO:<{recipient}>"), ["553 5.6.7"])
         self.assertEqual(self.client.codes("RCPT TO:<b@mx.test>"), ["250 2.1.5"])
 
-    def test_without_the_extension_they_are_refused_too(self) -> None:
+    def test_rfc6531_without_the_extension_they_are_refused_too(self) -> None:
         client = Server(extensions=load_extensions(["enhancedstatuscodes"])).connect().hello()
         self.assertEqual(client.codes("MAIL FROM:<jörg@client.test>"), ["553 5.6.7"])
         self.assertEqual(client.codes("MAIL FROM:<jörg@client.test> SMTPUTF8"), ["555 5.5.4"])
 
-    def test_the_parameter_is_not_kept_for_the_next_transaction(self) -> None:
+    def test_rfc6531_the_parameter_is_not_kept_for_the_next_transaction(self) -> None:
         self.client.say("MAIL FROM:<> SMTPUTF8", "RSET", "MAIL FROM:<>")
         self.assertEqual(self.client.codes("RCPT TO:<jörg@mx.test>"), ["553 5.6.7"])
 
-    def test_it_takes_no_value(self) -> None:
+    def test_rfc6531_3_4_it_takes_no_value(self) -> None:
         # Section 3.4: 501.
         self.assertEqual(self.client.codes("MAIL FROM:<> SMTPUTF8=yes"), ["501 5.5.4"])
         self.assertEqual(self.client.codes("MAIL FROM:<> SMTPUTF8="), ["501 5.5.4"])
 
-    def test_ascii_mailboxes_may_have_it(self) -> None:
+    def test_rfc6531_ascii_mailboxes_may_have_it(self) -> None:
         self.assertEqual(self.client.codes("MAIL FROM:<a@client.test> SMTPUTF8"), ["250 2.1.0"])
 
-    def test_what_is_not_utf8_is_no_command(self) -> None:
+    def test_rfc6531_what_is_not_utf8_is_no_command(self) -> None:
         for octets in (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"j\xf6rg"):
             self.assertEqual(self.client.codes(b"MAIL FROM:<" + octets + b"@client.test> SMTPUTF8"), ["500 5.5.2"])
 
-    def test_the_reply_is_ascii(self) -> None:
+    def test_rfc6531_the_reply_is_ascii(self) -> None:
         # `say` itself sees to it that what it reads is.
         self.assertEqual(
             self.client.codes("RCPT TO:<ä@ö>", "ÄÖ", "HELP Ä", "MAIL FROM:<> Ä=Ö")[1:],
             ["500 5.5.1", "504 5.5.4", "501 5.5.4"],
         )
 
-    def test_the_trace_says_so(self) -> None:
+    def test_rfc6531_4_3_the_trace_says_so(self) -> None:
         # Section 4.3.
         self.client.say("MAIL FROM:<jörg@bücher.example> SMTPUTF8", "RCPT TO:<ø@mx.test>", "DATA", "text", ".")
         octets = self.client.server.delivery.transactions[0].octets

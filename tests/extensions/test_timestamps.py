@@ -14,7 +14,7 @@ _MOMENTS = st.datetimes(datetime.fromisoformat("0002-01-01"), datetime.fromisofo
 
 
 class TimestampTests(SynchronousTestCase):
-    def test_the_examples_of_section_5_8(self) -> None:
+    def test_rfc3339_5_6_the_examples_of_section_5_8(self) -> None:
         for text, moment in (
             ("1985-04-12T23:20:50.52Z", datetime(1985, 4, 12, 23, 20, 50, 520000, UTC)),
             ("1996-12-19T16:39:57-08:00", datetime(1996, 12, 20, 0, 39, 57, tzinfo=UTC)),
@@ -25,7 +25,7 @@ class TimestampTests(SynchronousTestCase):
             self.assertEqual(parse_timestamp(text), moment)
             self.assertEqual(parse_timestamp(text.lower()), moment)
 
-    def test_what_is_none(self) -> None:
+    def test_rfc3339_5_6_what_is_none(self) -> None:
         for text in (
             "",
             "now",
@@ -54,11 +54,11 @@ class TimestampTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, parse_timestamp, text)
 
-    def test_digits_past_a_microsecond_are_dropped(self) -> None:
+    def test_rfc3339_5_6_digits_past_a_microsecond_are_dropped(self) -> None:
         self.assertEqual(parse_timestamp(LONGEST), datetime(2026, 11, 22, 11, 0, 0, 123456, UTC))
 
     @given(_MOMENTS)
-    def test_any_moment_comes_back(self, moment: datetime) -> None:
+    def test_rfc3339_5_6_any_moment_comes_back(self, moment: datetime) -> None:
         self.assertEqual(parse_timestamp(moment.isoformat()), moment)
         self.assertIs(parse_timestamp(moment.isoformat()).tzinfo, UTC)
         if moment.year > 1000:
@@ -67,6 +67,6 @@ class TimestampTests(SynchronousTestCase):
 
     @given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", fullmatch=True))
     @example("9999-12-31T23:59:59-23:59")
-    def test_nothing_else_is_raised(self, text: str) -> None:
+    def test_rfc3339_5_6_nothing_else_is_raised(self, text: str) -> None:
         with contextlib.suppress(ValueError):
             self.assertIs(parse_timestamp(text).tzinfo, UTC)

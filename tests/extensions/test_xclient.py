@@ -151,6 +151,9 @@ class SessionTests(XClientTestCase):
             ("HELO=spike.test PROTO=SMTP", "spike.test", False),
             ("HELO=spike.test", "spike.test", False),
             ("HELO=[203.0.113.2]", "[203.0.113.2]", False),
+            # What Postfix takes, which took it of a client that may say anything.
+            ("HELO=-spike_7.test=x", "-spike_7.test=x", False),
+            ("HELO=a+20b+0D+0a<c>+C3+A9", "a?b???c???", False),
             ("HELO=[UNAVAILABLE]", None, False),
             ("PROTO=ESMTP", None, False),
         ):
@@ -258,8 +261,8 @@ class RefusedTests(XClientTestCase):
             "PORT=65536",
             "PROTO=LMTP",
             "PROTO=[UNAVAILABLE]",
-            "HELO=a+20b",
-            "HELO=a+0D+0Ab",
+            "HELO=",
+            "HELO=" + "x" * 256,
             "LOGIN=a+00",
             "LOGIN=+FF",
             "DESTADDR=mx.test",

@@ -41,7 +41,7 @@ class CountTests(XClientTestCase):
         for number in range(5):
             self.assertEqual(clients[-1].codes(f"XCLIENT ADDR=203.0.113.{number}"), ["220"])
             clients.append(self.again())
-        counts = self.server.factory._clients
+        counts = self.server.factory.clients
         self.assertEqual((len(counts), counts.count(TRUSTED)), (6, 1))
         for client in clients:
             client.vanish()

@@ -142,7 +142,7 @@ class MessageTests(SynchronousTestCase):
 class BareNewlineTests(SynchronousTestCase):
     """What becomes of a bare CR or LF."""
 
-    def test_refuse(self) -> None:
+    def test_rfc5321_2_3_8_refuse(self) -> None:
         for octets, found in ((b"a\nb\r\n", "LF"), (b"a\rb\r\n", "CR"), (b"a\r\r\n", "CR"), (b"\n.\r\n", "LF")):
             client, transaction = in_data()
             reply = ended(client, octets + b".\r\n")
@@ -176,7 +176,7 @@ class BareNewlineTests(SynchronousTestCase):
 class SizeTests(SynchronousTestCase):
     """The message's size, whether it was declared or not: RFC 1870 section 6.3."""
 
-    def test_at_the_limit_and_one_over_it(self) -> None:
+    def test_rfc1870_6_3_at_the_limit_and_one_over_it(self) -> None:
         limits = Limits(message_size=100)
         client, transaction = in_data(limits=limits)
         self.assertEqual(ended(client, b"x" * 98 + b"\r\n.\r\n")[:3], "250")
@@ -185,15 +185,15 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(ended(client, b"x" * 99 + b"\r\n.\r\n"), "552 5.3.4 Message exceeds the limit of 100 octets")
         self.assertEqual((transaction.commits, transaction.aborts), (0, 1))
 
-    def test_the_dots_of_stuffing_are_not_counted(self) -> None:
+    def test_rfc1870_6_3_the_dots_of_stuffing_are_not_counted(self) -> None:
         client, _ = in_data(limits=Limits(message_size=9))
         self.assertEqual(ended(client, b"..\r\n..\r\n..\r\n.\r\n")[:3], "250")
 
-    def test_the_received_field_is_not_counted(self) -> None:
+    def test_rfc1870_6_3_the_received_field_is_not_counted(self) -> None:
         client, _ = in_data(limits=Limits(message_size=3))
         self.assertEqual(ended(client, b"x\r\n.\r\n")[:3], "250")
 
-    def test_it_is_enforced_while_the_octets_arrive(self) -> None:
+    def test_rfc1870_6_3_it_is_enforced_while_the_octets_arrive(self) -> None:
         client, transaction = in_data(limits=Limits(message_size=1000))
         for _ in range(50):
             client.send(b"x" * 98 + b"\r\n")
@@ -201,14 +201,14 @@ class SizeTests(SynchronousTestCase):
         self.assertLessEqual(len(transaction.body), 1000)
         self.assertEqual(client.codes(".", "NOOP"), ["552 5.3.4", "250 2.0.0"])
 
-    def test_a_small_declaration_lets_no_more_in(self) -> None:
+    def test_rfc1870_6_3_a_small_declaration_lets_no_more_in(self) -> None:
         client = Server(limits=Limits(message_size=1000)).connect().hello()
         client.say("MAIL FROM:<> SIZE=10", "RCPT TO:<b@mx.test>", "DATA")
         self.assertEqual(ended(client, b"x" * 2000 + b"\r\n.\r\n")[:9], "552 5.3.4")
 
 
 class LineTests(SynchronousTestCase):
-    def test_lines_of_998_octets_are_always_taken(self) -> None:
+    def test_rfc5321_4_5_3_1_6_lines_of_998_octets_are_always_taken(self) -> None:
         # RFC 5321 section 4.5.3.1.6.
         client, transaction = in_data()
         self.assertEqual(ended(client, (b"x" * 998 + b"\r\n") * 3 + b".\r\n")[:3], "250")
@@ -228,7 +228,7 @@ class LineTests(SynchronousTestCase):
 class LoopTests(SynchronousTestCase):
     """RFC 5321 section 6.3."""
 
-    def test_mail_that_has_passed_through_100_servers_is_a_loop(self) -> None:
+    def test_rfc5321_6_3_mail_that_has_passed_through_100_servers_is_a_loop(self) -> None:
         for fields, code in ((0, "250"), (99, "250"), (100, "554"), (500, "554")):
             client, transaction = in_data()
             reply = ended(client, b"received: by x\r\n" * fields + b"\r\nReceived: text\r\n.\r\n")
@@ -236,13 +236,13 @@ class LoopTests(SynchronousTestCase):
             self.assertEqual((transaction.commits, transaction.aborts), (1, 0) if code == "250" else (0, 1))
         self.assertRegex(reply, r"^554 5\.4\.6 .*100 servers")
 
-    def test_however_it_comes(self) -> None:
+    def test_rfc5321_6_3_however_it_comes(self) -> None:
         client, _ = in_data(limits=Limits(hops=3))
         for octet in b"Received: a\r\n" * 4 + b"\r\n":
             client.send(bytes([octet]))
         self.assertEqual(client.codes("."), ["554 5.4.6"])
 
-    def test_what_is_written_below_the_header_is_not_counted(self) -> None:
+    def test_rfc5321_6_3_what_is_written_below_the_header_is_not_counted(self) -> None:
         client, _ = in_data(limits=Limits(hops=3))
         self.assertEqual(ended(client, b"Subject: x\r\n\r\n" + b"Received: a\r\n" * 9 + b".\r\n")[:3], "250")
 
@@ -265,7 +265,7 @@ class CommitTests(SynchronousTestCase):
         self.assertEqual(transaction.aborts, 0)
         self.assertEqual((client.session.counts.accepted, client.session.counts.refused), (0, 1))
 
-    def test_one_reply_for_each_recipient(self) -> None:
+    def test_rfc5321_4_2_5_one_reply_for_each_recipient(self) -> None:
         # SMTP has room for one, and nothing may be lost: RFC 5321 section 4.2.5.
         yes, no, later, soon = (
             Reply(250, "2.1.5", "Yes"),

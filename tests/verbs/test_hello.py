@@ -20,7 +20,7 @@ class HelloTests(SynchronousTestCase):
         self.assertEqual(client.say("HELO client.test"), ["250 mx.test"])
         self.assertEqual((client.session.helo, client.session.esmtp), ("client.test", False))
 
-    def test_ehlo_is_answered_by_what_is_offered(self) -> None:
+    def test_rfc5321_4_1_1_1_ehlo_is_answered_by_what_is_offered(self) -> None:
         client = self.connect()
         lines = ["250-mx.test", "250-PIPELINING", "250-SIZE 33554432", "250-8BITMIME", "250-CHUNKING"]
         lines += ["250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250-LIMITS RCPTMAX=1000 MAILMAX=100000"]
@@ -53,7 +53,7 @@ class HelloTests(SynchronousTestCase):
             for verb in ("HELO", "EHLO"):
                 self.assertEqual(self.connect().say(f"{verb} {name}")[0][:3], "250", name)
 
-    def test_no_names(self) -> None:
+    def test_rfc2034_4_no_names(self) -> None:
         for name in (
             "",
             " ",
@@ -117,7 +117,7 @@ class HelloTests(SynchronousTestCase):
         client.say("EHLO a b")
         self.assertNotIn("policy_hello", script.calls)
 
-    def test_a_delivery_that_fails_to_abort_is_not_the_clients_affair(self) -> None:
+    def test_rfc5321_4_1_4_a_delivery_that_fails_to_abort_is_not_the_clients_affair(self) -> None:
         # RFC 5321 section 4.1.4: a new EHLO is as RSET, and the new name is taken.
         client = Server(ScriptedDelivery(Script(abort=Answer(result=ZeroDivisionError())))).connect().hello().begin()
         self.assertEqual(client.codes("EHLO other.test"), ["250"])

@@ -14,11 +14,11 @@ from twistsmtp.wire.reply import Refusal, Reply
 
 
 class HelloTests(SynchronousTestCase):
-    def test_the_verbs(self) -> None:
+    def test_rfc2033_4_the_verbs(self) -> None:
         # "The LMTP protocol is identical to the SMTP protocol SMTP with its service extensions, except as modified".
         self.assertEqual({verb.name for verb in LMTP} - {"LHLO"}, {verb.name for verb in CORE} - {"HELO", "EHLO"})
 
-    def test_lhlo(self) -> None:
+    def test_rfc2033_5_lhlo(self) -> None:
         client = LMTPServer(Memory(), extensions=chunking()).connect()
         self.assertEqual(client.read(), b"220 mx.test LMTP twistsmtp\r\n")
         [reply] = client.say("LHLO client.test")
@@ -29,13 +29,13 @@ class HelloTests(SynchronousTestCase):
         session = client.session
         self.assertEqual((session.helo, session.esmtp, session.stage), ("client.test", True, Stage.READY))
 
-    def test_the_same_is_offered_by_default(self) -> None:
+    def test_rfc2033_4_the_same_is_offered_by_default(self) -> None:
         client = LMTPServer().connect()
         client.read()
         offers = client.say("LHLO client.test")[0].split("\r\n")
         self.assertLessEqual({"250-PIPELINING", "250-ENHANCEDSTATUSCODES", "250-8BITMIME"}, set(offers))
 
-    def test_helo_and_ehlo_are_not_there(self) -> None:
+    def test_rfc2033_4_helo_and_ehlo_are_not_there(self) -> None:
         # "The HELO and EHLO commands ... are replaced with the LHLO command": 500.
         client = LMTPServer().connect()
         client.read()
@@ -46,13 +46,13 @@ class HelloTests(SynchronousTestCase):
         self.assertEqual(client.codes("LHLO client.test", "EHLO client.test"), ["250", "500 5.5.1"])
         self.assertIs(client.session.stage, Stage.READY)
 
-    def test_a_client_of_smtp_is_gone_soon(self) -> None:
+    def test_rfc2033_4_a_client_of_smtp_is_gone_soon(self) -> None:
         client = LMTPServer(limits=Limits(unknown_commands=3)).connect()
         client.read()
         self.assertEqual(client.codes(*["EHLO client.test"] * 5), ["500 5.5.1"] * 3 + ["421 4.7.0"])
         self.assertTrue(client.closed)
 
-    def test_before_it(self) -> None:
+    def test_rfc2033_4_before_it(self) -> None:
         client = LMTPServer().connect()
         client.read()
         self.assertEqual(client.say("MAIL FROM:<>"), ["503 5.5.1 Say LHLO first"])
@@ -60,7 +60,7 @@ class HelloTests(SynchronousTestCase):
             client.codes("NOOP", "RSET", "HELP", "VRFY b"), ["250 2.0.0", "250 2.0.0", "214 2.0.0", "252 2.0.0"]
         )
 
-    def test_syntax(self) -> None:
+    def test_rfc2033_4_syntax(self) -> None:
         client = LMTPServer().connect()
         client.read()
         syntax = "501 Syntax: LHLO domain, or address literal in brackets"
@@ -68,7 +68,7 @@ class HelloTests(SynchronousTestCase):
             self.assertEqual(client.say(line), [syntax], line)
         self.assertEqual(client.codes("LHLO [192.0.2.1]", "lhlo client.test", "LHLO [IPv6:::1]"), ["250"] * 3)
 
-    def test_again(self) -> None:
+    def test_rfc2033_4_again(self) -> None:
         # As EHLO: what was begun is given up.
         for stage in (1, 2):
             client = LMTPServer().connect().hello()
@@ -77,13 +77,13 @@ class HelloTests(SynchronousTestCase):
             [transaction] = client.server.delivery.transactions
             self.assertEqual((transaction.aborts, client.session.stage), (1, Stage.READY))
 
-    def test_policies_are_asked(self) -> None:
+    def test_rfc2033_4_policies_are_asked(self) -> None:
         script = Script(policy_hello=Answer(result=Refusal(Reply(550, "5.7.1", "No"))))
         client = LMTPServer.scripted(script).connect()
         client.read()
         self.assertEqual(client.codes("LHLO client.test"), ["550 5.7.1"])
 
-    def test_help(self) -> None:
+    def test_rfc2033_4_help(self) -> None:
         client = LMTPServer().connect()
         client.read()
         text = client.say("HELP")[0]

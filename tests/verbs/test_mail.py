@@ -109,7 +109,7 @@ class ParameterTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.client: Client = Server().connect().hello()
 
-    def test_what_is_not_known(self) -> None:
+    def test_rfc5321_4_1_1_11_what_is_not_known(self) -> None:
         self.assertEqual(
             self.client.say("MAIL FROM:<> COLOUR=red"),
             ["555 5.5.4 MAIL parameter COLOUR not recognized or not implemented"],
@@ -117,23 +117,23 @@ class ParameterTests(SynchronousTestCase):
         self.assertEqual(self.client.codes("MAIL FROM:<> SIZE=1 COLOUR"), ["555 5.5.4"])
         self.assertIs(self.client.session.stage, Stage.READY)
 
-    def test_what_is_no_parameter(self) -> None:
+    def test_rfc5321_4_1_1_11_what_is_no_parameter(self) -> None:
         for parameters in ("=", "=1", "SIZE=", "-X", "SIZE=1=2", "SIZE =1", "X=\u00a0\t=", "S_ZE=1", "<>"):
             self.assertEqual(self.client.codes(f"MAIL FROM:<> {parameters}"), ["501 5.5.4"], parameters)
 
-    def test_one_that_comes_twice(self) -> None:
+    def test_rfc5321_4_1_1_11_one_that_comes_twice(self) -> None:
         self.assertEqual(self.client.codes("MAIL FROM:<> SIZE=1 size=1"), ["501 5.5.4"])
 
-    def test_too_many(self) -> None:
+    def test_rfc5321_4_1_1_11_too_many(self) -> None:
         many = " ".join(f"A{n}" for n in range(33))
         self.assertEqual(self.client.codes(f"MAIL FROM:<> {many}"), ["555 5.5.4"])
 
-    def test_keywords_in_any_case_and_values_as_they_are(self) -> None:
+    def test_rfc5321_4_1_1_11_keywords_in_any_case_and_values_as_they_are(self) -> None:
         self.assertEqual(self.client.codes("MAIL FROM:<> size=10 Body=8bitMIME"), ["250 2.1.0"])
         path = self.client.server.delivery.transactions[0].reverse_path
         self.assertEqual(path.options, (("SIZE", "10"), ("BODY", "8bitMIME")))
 
-    def test_without_the_extension_there_is_no_parameter(self) -> None:
+    def test_rfc5321_4_1_1_11_without_the_extension_there_is_no_parameter(self) -> None:
         client = Server(extensions=()).connect().hello()
         for parameter in ("SIZE=1", "BODY=7BIT", "SMTPUTF8"):
             self.assertEqual(client.codes(f"MAIL FROM:<> {parameter}"), ["555"])

@@ -53,7 +53,7 @@ class OrderTests(SynchronousTestCase):
         self.assertIs(client.session.stage, stage)
         return client
 
-    def test_every_command_in_every_stage(self) -> None:
+    def test_rfc5321_4_1_4_every_command_in_every_stage(self) -> None:
         for command, row in TABLE.items():
             for stage, (code, after) in zip(WAYS, row, strict=True):
                 client = self.at(stage)
@@ -62,7 +62,7 @@ class OrderTests(SynchronousTestCase):
                 if after is not None:
                     self.assertIs(client.session.stage, after, (command, stage))
 
-    def test_what_ends_a_transaction_aborts_it(self) -> None:
+    def test_rfc5321_4_1_4_what_ends_a_transaction_aborts_it(self) -> None:
         for command in ("EHLO client.test", "HELO client.test", "RSET", "QUIT"):
             for stage in (MAIL, RCPT):
                 client = self.at(stage)
@@ -70,7 +70,7 @@ class OrderTests(SynchronousTestCase):
                 [transaction] = client.server.delivery.transactions
                 self.assertEqual((transaction.aborts, client.session.transaction), (1, None), (command, stage))
 
-    def test_what_does_not_end_a_transaction_leaves_it_whole(self) -> None:
+    def test_rfc5321_4_1_4_what_does_not_end_a_transaction_leaves_it_whole(self) -> None:
         for command, row in TABLE.items():
             if row[3][1] is not RCPT or command == "DATA":
                 continue
@@ -82,7 +82,7 @@ class OrderTests(SynchronousTestCase):
             [transaction] = client.server.delivery.transactions
             self.assertEqual((transaction.commits, transaction.aborts), (1, 0))
 
-    def test_why_a_command_is_out_of_order(self) -> None:
+    def test_rfc5321_4_1_4_why_a_command_is_out_of_order(self) -> None:
         for stage, command, reply in (
             (CONNECTED, "MAIL FROM:<>", "hello_first"),
             (CONNECTED, "RCPT TO:<b@mx.test>", "hello_first"),
@@ -98,10 +98,10 @@ class OrderTests(SynchronousTestCase):
                 client.say(command), [str(getattr(client.server.factory.replies, reply))], (command, stage)
             )
 
-    def test_out_of_order_comes_before_syntax(self) -> None:
+    def test_rfc5321_4_1_4_out_of_order_comes_before_syntax(self) -> None:
         self.assertEqual(self.at(CONNECTED).codes("MAIL nonsense", "RCPT nonsense", "DATA x"), ["503 5.5.1"] * 3)
 
-    def test_verbs_in_any_case(self) -> None:
+    def test_rfc5321_4_1_4_verbs_in_any_case(self) -> None:
         client = Server().connect()
         client.read()
         commands = ["eHLO client.test", "mail from:<a@client.test>", "Rcpt tO:<b@mx.test>", "noop", "dAtA", ".", "quit"]
@@ -109,7 +109,7 @@ class OrderTests(SynchronousTestCase):
             [reply[:3] for reply in client.say(*commands)], ["250", "250", "250", "250", "354", "250", "221"]
         )
 
-    def test_blanks_around_arguments(self) -> None:
+    def test_rfc5321_4_1_4_blanks_around_arguments(self) -> None:
         client = self.at(READY)
         commands = ["MAIL  FROM:<a@client.test>  ", "RCPT\tTO:<b@mx.test>\t", "NOOP ", "DATA ", ".", "QUIT \t"]
         self.assertEqual([reply[:3] for reply in client.say(*commands)], ["250", "250", "250", "354", "250", "221"])

@@ -95,20 +95,20 @@ class RcptTests(SynchronousTestCase):
 class NoRecipientsTests(SynchronousTestCase):
     """DATA without a recipient: RFC 5321 section 3.3 has 503 or 554; 554 is for those who tried."""
 
-    def test_none_was_given(self) -> None:
+    def test_rfc5321_3_3_none_was_given(self) -> None:
         self.assertEqual(begun().codes("DATA"), ["503 5.5.1"])
 
-    def test_none_was_taken(self) -> None:
+    def test_rfc5321_3_3_none_was_taken(self) -> None:
         client = begun(Script(rcpt=NOBODY))
         commands = ["RCPT TO:<b@mx.test>", "RCPT TO:<c@mx.test>", "DATA"]
         self.assertEqual(client.codes(*commands), ["550 5.1.1", "550 5.1.1", "554 5.5.1"])
         self.assertEqual(client.say("DATA"), ["554 5.5.1 No valid recipients"])
 
-    def test_none_was_given_and_other_commands_were_refused(self) -> None:
+    def test_rfc5321_3_3_none_was_given_and_other_commands_were_refused(self) -> None:
         for refused in ("DATA", "NOOP " + "x" * 600, "XUNKNOWN", "RSET now", "MAIL FROM:<>", "EXPN x"):
             self.assertEqual(begun().codes(refused, "DATA")[1], "503 5.5.1", refused)
 
-    def test_the_next_transaction_begins_anew(self) -> None:
+    def test_rfc5321_3_3_the_next_transaction_begins_anew(self) -> None:
         client = begun(Script(rcpt=[NOBODY]))
         client.say("RCPT TO:<b@mx.test>", "RSET", "MAIL FROM:<>")
         self.assertEqual(client.codes("DATA"), ["503 5.5.1"])
@@ -117,30 +117,30 @@ class NoRecipientsTests(SynchronousTestCase):
 class RecipientsLimitTests(SynchronousTestCase):
     """RFC 5321 section 4.5.3.1.10: 452 past the limit, and those before it stand."""
 
-    def test_past_the_limit(self) -> None:
+    def test_rfc5321_4_5_3_1_10_past_the_limit(self) -> None:
         client = begun(limits=Limits(recipients=3))
         codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(5)], "DATA", ".")
         self.assertEqual(codes, ["250 2.1.5"] * 3 + ["452 4.5.3"] * 2 + ["354", "250 2.0.0"])
         self.assertEqual(len(client.server.delivery.transactions[0].envelope.recipients), 3)
 
-    def test_however_many_are_past_it(self) -> None:
+    def test_rfc5321_4_5_3_1_10_however_many_are_past_it(self) -> None:
         # A client that pipelines them all means no harm: those that were taken get their mail, and it sends the rest
         # in another transaction.
         client = begun(limits=Limits(recipients=3, errors=10))
         codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(50)], "DATA", ".")
         self.assertEqual(codes, ["250 2.1.5"] * 3 + ["452 4.5.3"] * 47 + ["354", "250 2.0.0"])
 
-    def test_those_that_were_refused_are_not_counted(self) -> None:
+    def test_rfc5321_4_5_3_1_10_those_that_were_refused_are_not_counted(self) -> None:
         client = begun(Script(rcpt=[NOBODY, NOBODY, Answer()]), limits=Limits(recipients=1))
         codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(4)])
         self.assertEqual(codes, ["550 5.1.1", "550 5.1.1", "250 2.1.5", "452 4.5.3"])
 
-    def test_the_next_transaction_has_its_own(self) -> None:
+    def test_rfc5321_4_5_3_1_10_the_next_transaction_has_its_own(self) -> None:
         client = begun(limits=Limits(recipients=1))
         client.say("RCPT TO:<b@mx.test>", "RCPT TO:<c@mx.test>", "RSET", "MAIL FROM:<>")
         self.assertEqual(client.codes("RCPT TO:<b@mx.test>"), ["250 2.1.5"])
 
-    def test_the_default_takes_many(self) -> None:
+    def test_rfc5321_4_5_3_1_10_the_default_takes_many(self) -> None:
         client = begun()
         codes = client.codes(*[f"RCPT TO:<b{n}@mx.test>" for n in range(1001)])
         self.assertEqual(codes, ["250 2.1.5"] * 1000 + ["452 4.5.3"])

@@ -61,7 +61,7 @@ class ProductionTests(SynchronousTestCase):
 
         agree()
 
-    def test_sub_domain(self) -> None:
+    def test_rfc5321_4_1_2_sub_domain(self) -> None:
         """RFC 5321 section 4.1.2, and the underscore."""
         self.assert_agrees(
             abnf.SUB_DOMAIN.pattern,
@@ -77,7 +77,7 @@ class ProductionTests(SynchronousTestCase):
             },
         )
 
-    def test_snum(self) -> None:
+    def test_rfc5321_4_1_3_snum(self) -> None:
         """RFC 5321 section 4.1.3: one to three digits, 0 through 255."""
         for number in range(1000):
             for text in {str(number), f"{number:02}", f"{number:03}"}:
@@ -85,7 +85,7 @@ class ProductionTests(SynchronousTestCase):
                 self.assertEqual(found is not None, number <= 255, text)
         self.assertIsNone(abnf.IPV4_ADDRESS_LITERAL.fullmatch("1.0001.2.3"))
 
-    def test_general_address_literal(self) -> None:
+    def test_rfc5321_4_1_3_general_address_literal(self) -> None:
         """RFC 5321 section 4.1.3."""
         self.assert_agrees(
             abnf.GENERAL_ADDRESS_LITERAL.pattern,

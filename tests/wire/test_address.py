@@ -33,7 +33,7 @@ class MailboxTests(SynchronousTestCase):
     def test_its_repr_escapes_what_controls(self) -> None:
         self.assertEqual(repr(Mailbox("a\r\n\u202e", "b")), "Mailbox(local='a\\r\\n\\u202e', domain='b')")
 
-    def test_on_the_wire(self) -> None:
+    def test_rfc5321_4_1_2_on_the_wire(self) -> None:
         """RFC 5321 section 4.1.2: the form with the least quoting."""
         for mailbox, wire in {
             Mailbox("a.b", "C.example"): "a.b@C.example",
@@ -83,7 +83,7 @@ class MailboxTests(SynchronousTestCase):
 
 
 class PathLimitsTests(SynchronousTestCase):
-    def test_the_defaults_are_the_rfcs(self) -> None:
+    def test_rfc5321_4_5_3_1_1_the_defaults_are_the_rfcs(self) -> None:
         """RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3."""
         self.assertEqual(PathLimits(), PathLimits(local_part=64, domain=255, path=256))
 
@@ -101,7 +101,7 @@ class ParseMailboxTests(SynchronousTestCase):
         self.assertIn(production, error.text)
         self.assertTrue(error.text.isascii() and error.text.isprintable())
 
-    def test_examples(self) -> None:
+    def test_rfc5321_4_1_2_examples(self) -> None:
         """RFC 5321 sections 4.1.2 and 4.1.3, RFC 6531 section 3.3."""
         for text, mailbox in {
             "Smith@bar.com": Mailbox("Smith", "bar.com"),
@@ -147,7 +147,7 @@ class ParseMailboxTests(SynchronousTestCase):
             for local in (character, f"a{character}", f'"{character}"', f'"\\{character}"'):
                 self.assert_refused(f"{local}@c", "Local-part", 501)
 
-    def test_quoted_pair_is_ascii(self) -> None:
+    def test_rfc6531_3_3_quoted_pair_is_ascii(self) -> None:
         """RFC 6531 section 3.3 adds to qtextSMTP and leaves quoted-pairSMTP."""
         self.assert_refused('"\\\u00fc"@c', "Local-part", 501)
 
@@ -180,7 +180,7 @@ class ParseMailboxTests(SynchronousTestCase):
         ]:
             self.assert_refused(f"a@{domain}", "Domain", 501)
 
-    def test_bad_u_labels(self) -> None:
+    def test_rfc6531_3_3_bad_u_labels(self) -> None:
         """RFC 6531 section 3.3: a label beyond ASCII conforms with IDNA, or the mailbox cannot be."""
         for label in (
             "\u2603",  # a symbol, which IDNA 2008 does not allow
@@ -226,7 +226,7 @@ class ParseMailboxTests(SynchronousTestCase):
         for text in ("a", "postmaster", '"a b"', "\u00fc"):
             self.assert_refused(text, "Mailbox", 553)
 
-    def test_limits(self) -> None:
+    def test_rfc5321_4_5_3_1_1_limits(self) -> None:
         """RFC 5321 sections 4.5.3.1.1 and 4.5.3.1.2; octets are counted, not characters."""
         self.assertEqual(parse_mailbox("a" * 64 + "@b").local, "a" * 64)
         self.assert_refused("a" * 65 + "@b", "Local-part", 553, PathLimits())
@@ -241,7 +241,7 @@ class ParseMailboxTests(SynchronousTestCase):
         self.assert_refused("aaa@bb", "Local-part", 553, PathLimits(2, 2, 8))
         self.assert_refused("aa@bbb", "Domain", 553, PathLimits(2, 2, 8))
 
-    def test_labels_have_63_octets(self) -> None:
+    def test_rfc1035_2_3_4_labels_have_63_octets(self) -> None:
         """RFC 1035 section 2.3.4, whatever the limits are; of a U-label what DNS has of it counts."""
         for label in ("a" * 64, "a" * 63 + "\u00fc"):
             self.assert_refused(f"a@{label}.example", "Domain", 553)

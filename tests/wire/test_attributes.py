@@ -22,6 +22,9 @@ class AttributesTests(SynchronousTestCase):
     def test_xtext(self) -> None:
         self.assertEqual(parse("NAME=a+20b+2Bc+3Dd"), [("NAME", "a b+c=d")])
 
+    def test_xtext_as_postfix_has_it(self) -> None:
+        self.assertEqual(parse("NAME=a=b+2b ADDR=+c3+A9="), [("NAME", "a=b+"), ("ADDR", "\u00c3\u00a9=")])
+
     def test_what_is_not_known(self) -> None:
         self.assertEqual(
             parse("NAME=[unavailable] ADDR=[UNAVAILABLE] NAME=[TempUnavail]"),
@@ -54,9 +57,9 @@ class AttributesTests(SynchronousTestCase):
             "NAME= ADDR=x",
             "HELO=x",
             "NAME =x",
-            "NAME=a=b",
             "NAME=a+2",
-            "NAME=a+2b",
+            "NAME=a+2g",
+            "NAME=+",
             "NAME=é",
             "NAME=" + "x" * 256,
             "NAME=x ADDR",

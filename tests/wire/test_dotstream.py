@@ -144,31 +144,33 @@ class StuffingTests(SynchronousTestCase):
     """RFC 5321 section 4.5.2, as the client does it."""
 
     @given(st.lists(st.binary(max_size=20).map(lambda line: line.translate(None, b"\r\n"))), modes)
-    def test_what_a_client_stuffs_comes_out_as_it_was(self, lines: list[bytes], mode: BareNewline) -> None:
+    def test_rfc5321_4_5_2_what_a_client_stuffs_comes_out_as_it_was(
+        self, lines: list[bytes], mode: BareNewline
+    ) -> None:
         body = b"".join(line + b"\r\n" for line in lines)
         stuffed = b"".join((b"." if line.startswith(b".") else b"") + line + b"\r\n" for line in lines)
         self.assertEqual(
             ours([stuffed + b".\r\n" + b"QUIT\r\n"], mode, 1000), Decoded(body, len(stuffed) + 3, None, False)
         )
 
-    def test_an_empty_message_is_a_dot_alone(self) -> None:
+    def test_rfc5321_4_5_2_an_empty_message_is_a_dot_alone(self) -> None:
         self.assertEqual(DotStream().feed(b".\r\nQUIT\r\n"), (b"", 3))
 
-    def test_an_empty_line_is_a_message(self) -> None:
+    def test_rfc5321_4_5_2_an_empty_line_is_a_message(self) -> None:
         self.assertEqual(DotStream().feed(b"\r\n.\r\n"), (b"\r\n", 5))
 
-    def test_the_first_line_may_be_stuffed(self) -> None:
+    def test_rfc5321_4_5_2_the_first_line_may_be_stuffed(self) -> None:
         self.assertEqual(DotStream().feed(b"..\r\n.\r\n"), (b".\r\n", 7))
 
-    def test_dots_inside_a_line_stay(self) -> None:
+    def test_rfc5321_4_5_2_dots_inside_a_line_stay(self) -> None:
         self.assertEqual(DotStream().feed(b"a.\r\n.b\r\n...\r\n.\r\n"), (b"a.\r\nb\r\n..\r\n", 16))
 
-    def test_all_other_octets_come_through(self) -> None:
+    def test_rfc5321_4_5_2_all_other_octets_come_through(self) -> None:
         octets = bytes(octet for octet in range(256) if octet not in b"\r\n")
         for mode in ALL_MODES:
             self.assertEqual(DotStream(mode).feed(octets + END), (octets + b"\r\n", len(octets) + 5))
 
-    def test_what_is_behind_the_end_is_not_touched(self) -> None:
+    def test_rfc5321_4_5_2_what_is_behind_the_end_is_not_touched(self) -> None:
         data = b"MAIL\r\nDATA\r\ntext\r\n.\r\n.\r\nQUIT\r\n"
         self.assertEqual(DotStream().feed(data, 12), (b"text\r\n", 21))
 
@@ -233,25 +235,25 @@ class LineLengthTests(SynchronousTestCase):
         for pieces in ([message + b".\r\n"], cuts(message + b".\r\n", range(5000))):
             self.assertIs(ours(pieces, BareNewline.REFUSE, limit).line_too_long, expected, message)
 
-    def test_at_the_limit_and_one_over_it(self) -> None:
+    def test_rfc5321_4_5_3_1_6_at_the_limit_and_one_over_it(self) -> None:
         for limit in (1, 2, 3, 998):
             self.assert_too_long(False, b"x" * limit + b"\r\n", limit)
             self.assert_too_long(True, b"x" * (limit + 1) + b"\r\n", limit)
 
-    def test_the_dot_that_stuffing_adds_is_not_counted(self) -> None:
+    def test_rfc5321_4_5_3_1_6_the_dot_that_stuffing_adds_is_not_counted(self) -> None:
         self.assert_too_long(False, b".." + b"x" * 9 + b"\r\n", 10)
         self.assert_too_long(True, b".." + b"x" * 10 + b"\r\n", 10)
 
-    def test_a_bare_newline_ends_no_line(self) -> None:
+    def test_rfc5321_4_5_3_1_6_a_bare_newline_ends_no_line(self) -> None:
         self.assert_too_long(True, b"xxxxx\nxxxxx\r\n", 10)
         self.assert_too_long(True, b"xxxxx\rxxxxx\r\n", 10)
 
-    def test_every_line_is_looked_at(self) -> None:
+    def test_rfc5321_4_5_3_1_6_every_line_is_looked_at(self) -> None:
         lines = b"xxxxx\r\n" * 100
         self.assert_too_long(False, lines, 5)
         self.assert_too_long(True, lines + b"xxxxxx\r\n" + lines, 5)
 
-    def test_a_line_without_an_end_is_found_before_it_ends(self) -> None:
+    def test_rfc5321_4_5_3_1_6_a_line_without_an_end_is_found_before_it_ends(self) -> None:
         stream = DotStream(line_limit=1000)
         for _ in range(11):
             stream.feed(b"x" * 100)

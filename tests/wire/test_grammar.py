@@ -38,7 +38,7 @@ class GrammarTestCase(SynchronousTestCase):
 
 
 class SplitCommandTests(GrammarTestCase):
-    def test_examples(self) -> None:
+    def test_rfc5321_2_4_examples(self) -> None:
         """RFC 5321 sections 2.4 and 4.1.1: verbs in any case, blanks at the end tolerated."""
         for line, command in {
             b"DATA": ("DATA", ""),
@@ -72,7 +72,7 @@ class SplitCommandTests(GrammarTestCase):
         for line in (b"", b" ", b"\t", b" DATA", b"\tDATA", b"  \t  "):
             self.assert_refused(("command", 500, "5.5.2"), split_command, line)
 
-    def test_control_characters(self) -> None:
+    def test_rfc5321_2_3_8_control_characters(self) -> None:
         """RFC 5321 section 2.3.8: a bare CR or LF is no line end, and none of them is anything else."""
         for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066):
             control = chr(code).encode()
@@ -113,7 +113,7 @@ class SplitCommandTests(GrammarTestCase):
 
 
 class ReversePathTests(GrammarTestCase):
-    def test_examples(self) -> None:
+    def test_rfc5321_3_6_3_examples(self) -> None:
         """RFC 5321 sections 3.6.3, 4.1.1.3 and 4.3.1 and appendix D, RFC 3461 section 10."""
         for argument, parsed in {
             "FROM:<Smith@bar.com>": (Mailbox("Smith", "bar.com"), ""),
@@ -220,7 +220,7 @@ class ReversePathTests(GrammarTestCase):
 
 
 class ForwardPathTests(GrammarTestCase):
-    def test_examples(self) -> None:
+    def test_rfc5321_4_1_1_3_examples(self) -> None:
         """RFC 5321 section 4.1.1.3 and appendix C, RFC 3461 section 10."""
         for argument, parsed in {
             "TO:<Jones@XYZ.COM>": (Mailbox("Jones", "XYZ.COM"), ""),
@@ -234,7 +234,7 @@ class ForwardPathTests(GrammarTestCase):
         }.items():
             self.assertEqual(parse_forward_path(argument), parsed)
 
-    def test_postmaster_needs_no_domain(self) -> None:
+    def test_rfc5321_4_1_1_3_postmaster_needs_no_domain(self) -> None:
         """RFC 5321 section 4.1.1.3, in any case, and its domain may be there."""
         for local in ("postmaster", "Postmaster", "POSTMASTER"):
             self.assertEqual(parse_forward_path(f"TO:<{local}>"), (Mailbox(local, ""), ""))
@@ -268,7 +268,7 @@ class ForwardPathTests(GrammarTestCase):
 class PathTests(GrammarTestCase):
     """What holds for both kinds of path."""
 
-    def test_lengths(self) -> None:
+    def test_rfc5321_4_5_3_1_1_lengths(self) -> None:
         """RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3, at the limit and an octet over it."""
         labels = ["d" * 63] * 3
         for local, domain, production in (
@@ -388,7 +388,7 @@ class PathTests(GrammarTestCase):
 
 
 class ParametersTests(GrammarTestCase):
-    def test_examples(self) -> None:
+    def test_rfc1870_5_examples(self) -> None:
         """RFC 1870 section 5, RFC 3461 section 10, RFC 2554 section 5, RFC 6531 section 3.3."""
         for text, parameters in {
             "": (),
@@ -485,7 +485,7 @@ class ParametersTests(GrammarTestCase):
 
 
 class HelloTests(GrammarTestCase):
-    def test_examples(self) -> None:
+    def test_rfc5321_4_1_1_1_examples(self) -> None:
         """RFC 5321 section 4.1.1.1 and appendix D, and what deployed clients call themselves."""
         for argument, name in {
             "bar.com": "bar.com",
@@ -535,7 +535,7 @@ class HelloTests(GrammarTestCase):
         self.assert_refused(("Domain", 501, "5.5.4"), parse_hello, "a." * 128)
         self.assertEqual(parse_hello("a." * 127), ("a." * 127)[:-1])
 
-    def test_beyond_ascii(self) -> None:
+    def test_rfc6531_3_7_1_beyond_ascii(self) -> None:
         """RFC 6531 section 3.7.1: before the reply to EHLO, only ASCII is sent."""
         for argument in ("b\u00fccher.example", "\u00a0", "a\u2028b", "\ud800"):
             self.assert_refused(("Domain", 501, "5.6.7"), parse_hello, argument)

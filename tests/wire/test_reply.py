@@ -19,29 +19,29 @@ CATALOGUE = {each.name: getattr(Catalogue(), each.name) for each in fields(Catal
 class OctetsTests(SynchronousTestCase):
     """RFC 5321 section 4.2 and RFC 2034 section 4."""
 
-    def test_one_line(self) -> None:
+    def test_rfc5321_4_2_one_line(self) -> None:
         self.assertEqual(Reply(250, "2.1.0", "Sender OK").octets, b"250 2.1.0 Sender OK\r\n")
 
-    def test_without_an_enhanced_code(self) -> None:
+    def test_rfc5321_4_2_without_an_enhanced_code(self) -> None:
         self.assertEqual(Reply(354, "", "Go on").octets, b"354 Go on\r\n")
         self.assertEqual(Reply(354, "", "Go on").basic_octets, b"354 Go on\r\n")
 
-    def test_many_lines_each_with_the_enhanced_code(self) -> None:
+    def test_rfc5321_4_2_many_lines_each_with_the_enhanced_code(self) -> None:
         reply = Reply(250, "2.1.5", "one\ntwo\nthree")
         self.assertEqual(reply.octets, b"250-2.1.5 one\r\n250-2.1.5 two\r\n250 2.1.5 three\r\n")
         self.assertEqual(reply.basic_octets, b"250-one\r\n250-two\r\n250 three\r\n")
 
-    def test_the_octets_are_made_once(self) -> None:
+    def test_rfc5321_4_2_the_octets_are_made_once(self) -> None:
         reply = Reply(250, "2.1.0", "Sender OK")
         self.assertIs(reply.octets, reply.octets)
         self.assertIs(reply.basic_octets, reply.basic_octets)
 
-    def test_what_is_not_printable_is_escaped(self) -> None:
+    def test_rfc5321_4_2_what_is_not_printable_is_escaped(self) -> None:
         self.assertEqual(
             Reply(550, "", "a\r\tb\x00\x1b\x7fé\u2028").octets, rb"550 a\x0d\x09b\x00\x1b\x7f\xe9\u2028" + b"\r\n"
         )
 
-    def test_a_line_at_the_limit_and_one_over_it(self) -> None:
+    def test_rfc5321_4_2_a_line_at_the_limit_and_one_over_it(self) -> None:
         # Section 4.5.3.1.5: 512 octets with the code and the CRLF.
         room = 512 - len("550 5.1.1 \r\n")
         self.assertEqual(Reply(550, "5.1.1", "x" * room).octets, b"550 5.1.1 " + b"x" * room + b"\r\n")
@@ -50,7 +50,7 @@ class OctetsTests(SynchronousTestCase):
         self.assertTrue(cut.endswith(b"x...\r\n"))
 
     @given(st.integers(200, 599), st.booleans(), any_text)
-    def test_whatever_the_text_it_is_one_reply(self, code: int, enhanced: bool, text: str) -> None:
+    def test_rfc5321_4_2_whatever_the_text_it_is_one_reply(self, code: int, enhanced: bool, text: str) -> None:
         reply = Reply(code, f"{code // 100}.999.999" if enhanced else "", text)
         for octets in (reply.octets, reply.basic_octets):
             lines = octets.split(b"\r\n")
@@ -177,7 +177,7 @@ class CatalogueTests(SynchronousTestCase):
                 match = re.fullmatch(r"([245])\.(\d{1,3})\.(\d{1,3})", reply.enhanced)
                 self.assertTrue(match and match[1] == str(reply.code)[0], name)
 
-    def test_a_code_and_its_enhanced_code_agree(self) -> None:
+    def test_rfc3463_3_a_code_and_its_enhanced_code_agree(self) -> None:
         # RFC 3463 section 3; who closes with 421 is about the system, the network or policy.
         classes = {"too_many_recipients": "4.5.3", "message_too_big": "5.3.4", "smtputf8_needed": "5.6.7"}
         classes |= {

@@ -10,7 +10,7 @@ from twistsmtp.wire.xtext import decode_xtext, decode_xtext_octets, encode_xtext
 
 
 class XtextTests(SynchronousTestCase):
-    def test_examples(self) -> None:
+    def test_rfc2554_5_examples(self) -> None:
         """RFC 2554 section 5, and RFC 3461 section 4."""
         for decoded, encoded in {
             "e=mc2@example.com": "e+3Dmc2@example.com",
@@ -22,7 +22,7 @@ class XtextTests(SynchronousTestCase):
             self.assertEqual(encode_xtext(decoded), encoded)
             self.assertEqual(decode_xtext(encoded), decoded)
 
-    def test_any_octet_may_be_a_hexchar(self) -> None:
+    def test_rfc3461_4_any_octet_may_be_a_hexchar(self) -> None:
         """RFC 3461 section 4: a CHAR that could stand for itself MAY be encoded as a hexchar."""
         self.assertEqual(decode_xtext("+41+42C"), "ABC")
 
@@ -36,7 +36,7 @@ class XtextTests(SynchronousTestCase):
         error = self.assertRaises(GrammarError, decode_xtext, "\u00fc")
         self.assertEqual((error.production, error.code, error.enhanced), ("xtext", 501, "5.6.7"))
 
-    def test_what_it_carries_must_be_printable(self) -> None:
+    def test_rfc3461_4_2_what_it_carries_must_be_printable(self) -> None:
         """RFC 3461 sections 4.2 and 4.4: ORCPT and ENVID may end up in a header field."""
         for text in ("+0D+0A", "+00", "+09", "+7F", "+C3+BC"):
             self.assertEqual(self.assertRaises(GrammarError, decode_xtext, text).production, "xtext", text)

@@ -5,13 +5,14 @@ from twistsmtp.verb import Extension
 
 __all__ = ["extension"]
 
-#: The greatest limit that has a notation (section 4): six digits.
+#: The greatest limit that has a notation (section 4): six digits. There is none for 0.
 GREATEST = 999_999
 
 
 def _keyword(session: Session) -> str | None:
-    limits = {"RCPTMAX": session.limits.recipients, "MAILMAX": session.limits.messages}
-    named = [f"{name}={value}" for name, value in limits.items() if value <= GREATEST]
+    # A client counts from where its session began, and a connection may have had another one before that.
+    limits = {"RCPTMAX": session.limits.recipients, "MAILMAX": session.limits.messages - session.counts.before}
+    named = [f"{name}={value}" for name, value in limits.items() if 0 < value <= GREATEST]
     return " ".join(["LIMITS", *named]) if named else None
 
 

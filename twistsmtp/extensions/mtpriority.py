@@ -1,7 +1,7 @@
 """MT-PRIORITY (RFC 6710): how urgent a message is, from -9 to 9.
 
-Anybody may ask for less urgency than usual. More of it is granted to clients that have authenticated; for others it
-would be a way to get in front of all other mail.
+Anybody may ask for less urgency than usual. More of it is granted to clients that have authenticated, and to those of
+LMTP, which are servers that have asked their own; for others it would be a way to get in front of all other mail.
 """
 
 import re
@@ -11,6 +11,7 @@ from twistsmtp.envelope import Parameter
 from twistsmtp.session import Session
 from twistsmtp.verb import Extension, honoured
 from twistsmtp.wire.grammar import GrammarError
+from twistsmtp.wire.reply import Reply
 
 __all__ = ["MT_PRIORITY", "Priority", "extension"]
 
@@ -41,7 +42,15 @@ def _parse(session: Session, value: str | None) -> Priority:
         raise GrammarError("priority-value", 501, "5.5.2", "MT-PRIORITY is a number from -9 to 9")
     asked = int(value or "0")
     # Section 4.1: from a source that is not trusted the server takes a lower one.
-    return Priority(asked, asked if session.identity is not None else min(asked, 0))
+    return Priority(asked, asked if session.lmtp or session.identity is not None else min(asked, 0))
+
+
+def _taken(session: Session, priority: Priority, reply: Reply) -> Reply:
+    """The reply tells who asked for another priority which one the message has, unless it does so by itself: X.3.6 has
+    the number in front of the text."""
+    if priority.granted == priority.asked or reply.enhanced == session.replies.priority_changed.enhanced:
+        return reply
+    return session.replies.priority_changed.fill(priority=priority.granted, text=reply.text.replace("\n", " "))
 
 
 #: ``reverse_path.get(MT_PRIORITY)``. Section 3 (6) adds 15 octets to MAIL; section 4.1 wants the clause.
@@ -52,6 +61,7 @@ MT_PRIORITY = Parameter(
     octets=len(" MT-PRIORITY=-9"),
     usable=_usable,
     clause=lambda priority: f"PRIORITY {priority.granted}",
+    taken=_taken,
 )
 
 

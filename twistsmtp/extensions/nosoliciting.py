@@ -16,6 +16,9 @@ LIMIT = 1000
 #: Characters of those that EHLO names, which have to fit into a line of its reply.
 OFFER_LIMIT = 450
 
+#: Characters of them in a line of the Received field, which may have 998 octets (RFC 5322 section 2.1.1).
+LINE = 900
+
 _usable = honoured("nosoliciting")
 
 # Solicitation-keywords = word 0*("," word) ; length of this string is limited to <= 1000 characters
@@ -31,6 +34,15 @@ def _parse(session: Session, value: str | None) -> tuple[str, ...]:
     return tuple(value.split(","))
 
 
+def _comment(classes: Sequence[str]) -> str:
+    """The classes in the Received field, for servers further on that were not told by MAIL (section 2.6)."""
+    fitting = [each for each in classes if len(each) <= LINE]
+    together = ",".join(fitting)
+    if len(together) > LINE:
+        together = ",\r\n\t".join(fitting)
+    return f"(SOLICIT={together})" if fitting else ""
+
+
 def _solicit(refused: Sequence[str]) -> Parameter[tuple[str, ...]]:
     """The parameter, for a server that takes no message of the classes *refused*."""
 
@@ -43,7 +55,14 @@ def _solicit(refused: Sequence[str]) -> Parameter[tuple[str, ...]]:
             raise Refusal(session.replies.soliciting.fill(classes=matched))
         return classes
 
-    return Parameter(keyword="SOLICIT", parse=parse, default=(), octets=len(" SOLICIT=") + LIMIT, usable=_usable)
+    return Parameter(
+        keyword="SOLICIT",
+        parse=parse,
+        default=(),
+        octets=len(" SOLICIT=") + LIMIT,
+        usable=_usable,
+        comment=_comment,
+    )
 
 
 #: ``reverse_path.get(SOLICIT)``: the classes that the sender says the message is of, their case kept.

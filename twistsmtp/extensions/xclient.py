@@ -24,7 +24,7 @@ from twistsmtp.events import exception_caught
 from twistsmtp.later import awaited
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Extension, Outcome, Verb
-from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
+from twistsmtp.wire.attributes import Unstated, malformed, neutered, parse_attributes, parse_port
 from twistsmtp.wire.grammar import parse_hello
 from twistsmtp.wire.reply import Refusal
 
@@ -127,7 +127,7 @@ _ATTRIBUTES: dict[str, tuple[str, Any]] = {
     "ADDR": ("address", _address),
     "PORT": ("port", _port),
     "PROTO": ("protocol", _protocol),
-    "HELO": ("helo", lambda name, text: parse_hello(text)),
+    "HELO": ("helo", lambda name, text: neutered(text)),  # who passes it on may have taken anything
     "LOGIN": ("login", _login),
     "DESTADDR": ("destination", _address),
     "DESTPORT": ("destination_port", _port),

@@ -5,7 +5,6 @@ the id of the message to come, and a delivery or a policy can ask for it by `for
 lasts. `xforward` makes the extension, for the addresses that are trusted.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -16,7 +15,7 @@ from twisted.logger import Logger
 from twistsmtp.clients import Networks
 from twistsmtp.session import Session, Stage
 from twistsmtp.verb import Extension, Outcome, Verb
-from twistsmtp.wire.attributes import Unstated, malformed, parse_attributes, parse_port
+from twistsmtp.wire.attributes import Unstated, malformed, neutered, parse_attributes, parse_port
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["Forwarded", "Source", "forwarded_of", "xforward"]
@@ -27,9 +26,6 @@ NAMES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")
 PROTOCOL_LIMIT = 64
 
 _KEY = "xforward"
-# What clients have said to somebody who takes anything: control characters, blanks, what is not ASCII, and what means
-# something in a header field. Postfix has a question mark in its place, too.
-_SPECIAL = re.compile(r'[^!-~]|[()<>\\";@]')
 
 _log = Logger(namespace="twistsmtp.xforward")
 
@@ -90,7 +86,7 @@ def _value(name: str, text: str) -> str | int | Source:
             raise malformed("XFORWARD", name) from None
     if name == "PROTO" and len(text) > PROTOCOL_LIMIT:
         raise malformed("XFORWARD", name)
-    return _SPECIAL.sub("?", text)
+    return neutered(text)
 
 
 def _run(session: Session, said: dict[str, Any]) -> Outcome:

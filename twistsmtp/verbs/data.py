@@ -1,15 +1,15 @@
-"""DATA (RFC 5321 section 4.1.1.4)."""
+"""DATA (RFC 5321 section 4.1.1.4), and BDAT where it is not offered."""
 
 from typing import Any
 
 from twistsmtp.envelope import Envelope
 from twistsmtp.later import Later
 from twistsmtp.session import Phase, Session, Stage
-from twistsmtp.verb import Outcome, Verb
-from twistsmtp.verbs.arguments import no_argument
+from twistsmtp.verb import Close, Outcome, Verb
+from twistsmtp.verbs.arguments import any_text, no_argument
 from twistsmtp.verbs.message import Message, open_message
 from twistsmtp.wire.dotstream import DotStream
-from twistsmtp.wire.reply import Reply
+from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["DATA", "VERBS", "DataIntake"]
 
@@ -65,4 +65,22 @@ DATA: Verb[Envelope] = Verb(
     phase=Phase.DATA,
 )
 
-VERBS: tuple[Verb[Any], ...] = (DATA,)
+
+def _not_offered(session: Session, argument: str) -> Outcome:
+    raise Refusal(session.replies.not_implemented.fill(verb="BDAT"))
+
+
+#: A client that sends chunks (RFC 3030) to a server that does not offer that is not listened to any more, as with
+#: Postfix: what stands behind the line is no command, and would be carried out as if it were. The extension's verb
+#: takes the place of this one.
+BDAT: Verb[str] = Verb(
+    name="BDAT",
+    syntax="BDAT chunk-size [LAST]",
+    help="Not offered here.",
+    parse=any_text,
+    run=_not_offered,
+    usable=lambda session: False,
+    refused=lambda session, argument, reply: Close(reply),
+)
+
+VERBS: tuple[Verb[Any], ...] = (DATA, BDAT)

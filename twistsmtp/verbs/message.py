@@ -194,7 +194,7 @@ class Message:
             return self._ended(answer)
         if len(answer) != len(self._envelope.recipients):
             raise ValueError(f"{len(answer)} replies for {len(self._envelope.recipients)} recipients")
-        answers = tuple(self._transaction.answers(answer))
+        answers = tuple(map(self._acknowledged, self._transaction.answers(answer)))
         ended = self._ended(one_for_all(answer))
         return answers if self._session.lmtp else ended
 
@@ -221,9 +221,20 @@ class Message:
         """What is wrong with a message that has not ended; it and its transaction are no more."""
         return self._finish(self._refusal or self._session.replies.local_error)
 
+    def _acknowledged(self, reply: Reply) -> Reply:
+        """What parameters of MAIL make of a *reply* that takes the message."""
+        path = self._envelope.reverse_path
+        if reply.code < 300 and path.parameters:
+            for keyword, value in path.parameters.items():
+                taken = self._session.dialect.mail_parameters[keyword].taken
+                if taken is not None:
+                    reply = taken(self._session, value, reply)
+        return reply
+
     def _finish(self, reply: Reply) -> Reply:
         if self._session.over:
             return reply  # the client is gone, and with it the whole transaction
+        reply = self._acknowledged(reply)
         accepted = reply.code < 300
         self._session.counts.message(accepted=accepted)
         message_ended(self._session, self._transaction, "accepted" if accepted else printable(str(reply)))

@@ -5,18 +5,27 @@
     xclient-command  = XCLIENT 1*( SP attribute-name"="attribute-value )
     xforward-command = XFORWARD 1*( SP attribute-name"="attribute-value )
     attribute-value  = xtext
+
+Postfix itself, which sends and takes them, does not go so far in its xtext as RFC 3461: an equals sign need not be
+quoted, and hex digits may be in lower case.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from enum import Enum
 
 from twistsmtp.wire.abnf import GrammarError
-from twistsmtp.wire.xtext import decode_xtext_octets
 
-__all__ = ["Unstated", "malformed", "parse_attributes", "parse_port"]
+__all__ = ["Unstated", "malformed", "neutered", "parse_attributes", "parse_port"]
 
 #: Octets of a value, decoded.
 VALUE_LIMIT = 255
+
+_VALUE = re.compile(r"(?:[!-*,-~]|\+[0-9A-Fa-f]{2})++")
+_HEX = re.compile(r"\+(..)")
+# What clients have said to somebody who takes anything: control characters, blanks, what is not ASCII, and what means
+# something in a header field. Postfix has a question mark in its place, too.
+_SPECIAL = re.compile(r'[^!-~]|[()<>\\";@]')
 
 
 class Unstated(Enum):
@@ -51,13 +60,18 @@ def parse_attributes(argument: str, command: str, names: Collection[str]) -> Ite
         if value.upper() in _UNAVAILABLE:
             yield name, _UNAVAILABLE[value.upper()]
             continue
-        octets = decode_xtext_octets(value)
-        if not 0 < len(octets) <= VALUE_LIMIT:
+        text = _HEX.sub(lambda match: chr(int(match[1], 16)), value) if _VALUE.fullmatch(value) else ""
+        if not 0 < len(text) <= VALUE_LIMIT:
             raise malformed(command, name)
-        yield name, octets.decode("latin-1")
+        yield name, text
 
 
 _UNAVAILABLE = {each.value: each for each in Unstated}
+
+
+def neutered(text: str) -> str:
+    """*text*, which may be anything, as it can be shown anywhere."""
+    return _SPECIAL.sub("?", text)
 
 
 def parse_port(command: str, name: str, text: str) -> int:

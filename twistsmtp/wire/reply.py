@@ -174,6 +174,7 @@ class Catalogue:
     chunk_ok: Reply = Reply(250, "2.0.0", "{octets} octets received")
     chunks_only: Reply = Reply(503, "5.5.1", "A message with BODY=BINARYMIME is sent by BDAT")
     accepted: Reply = Reply(250, "2.0.0", "OK: message {id} accepted")
+    priority_changed: Reply = Reply(250, "2.3.6", "{priority} is the priority of this message: {text}")
 
     # Syntax and order
     hello_syntax: Reply = Reply(501, "", "Syntax: {verb} domain, or address literal in brackets")
