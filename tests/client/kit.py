@@ -153,7 +153,7 @@ class Far(Protocol):
         self._data: bytes | None = None
         self._chunk: tuple[int, bool] | None = None
         self._chunks: list[bytes] = []
-        self._refused = False
+        self._refused = self._interrupted = False
         self._sender, self._recipients = "", list[str]()
 
     transport: Any
@@ -204,10 +204,10 @@ class Far(Protocol):
                     else "250 far.test",
                 )
             case "MAIL":
-                if self._say(verb, "250 2.1.0 OK").startswith("250"):
+                if self._say(verb, "250 2.1.0 OK").startswith("2"):
                     self._sender, self._recipients = text, []
             case "RCPT":
-                if self._say(verb, "250 2.1.5 OK" if self._sender else "503 5.5.1 MAIL first").startswith("250"):
+                if self._say(verb, "250 2.1.5 OK" if self._sender else "503 5.5.1 MAIL first").startswith("2"):
                     self._recipients.append(text)
             case "DATA":
                 default = "354 Go on" if self._recipients else "554 5.5.1 No valid recipients"
@@ -228,28 +228,42 @@ class Far(Protocol):
     def _take_data(self) -> bool:
         assert self._data is not None
         self._data, self._buffer = self._data + self._buffer, b""
-        if self.replies.get("body") and len(self._data) > 10:
-            self._say("body", "")
-            return False
+        if len(self._data) > 10:
+            self._interrupt()
         end = self._data.find(b"\r\n.\r\n")
-        if end < 0:
+        if end < 0 or self.transport.disconnecting:
             return False
         octets, self._buffer = self._data[2 : end + 2], self._data[end + 5 :]
         self._data = None
-        self._message(octets.replace(b"\r\n.", b"\r\n").removeprefix(b"."))
+        if not self._has_interrupted():
+            self._message(octets.replace(b"\r\n.", b"\r\n").removeprefix(b"."))
         return True
+
+    def _interrupt(self) -> None:
+        """Say in the middle of a message what becomes of it, and take the rest without a word."""
+        if self.replies.get("body") and not self._interrupted:
+            self._interrupted = True
+            for _ in self._recipients if self.lmtp and self._data is not None else [0]:
+                self._say("body", "")
+
+    def _has_interrupted(self) -> bool:
+        if self._interrupted:
+            self._sender, self._recipients = "", []
+        interrupted, self._interrupted = self._interrupted, False
+        return interrupted
 
     def _take_chunk(self) -> bool:
         assert self._chunk is not None
         size, last = self._chunk
-        if self.replies.get("body") and self._buffer:
-            self._say("body", "")
-            return False
-        if len(self._buffer) < size:
+        if self._buffer:
+            self._interrupt()
+        if len(self._buffer) < size or self.transport.disconnecting:
             return False
         self._chunks.append(self._buffer[:size])
         self._buffer, self._chunk = self._buffer[size:], None
-        if last:
+        if self._interrupted:
+            self._interrupted, self._refused = False, True
+        elif last:
             octets, self._chunks = b"".join(self._chunks), []
             if self._refused:
                 self._say("end", "503 5.5.1 A chunk was refused")

@@ -21,7 +21,7 @@ from twistsmtp.client import (
     TLSMode,
 )
 from twistsmtp.client.commands import line
-from twistsmtp.client.connection import Connection
+from twistsmtp.client.connection import LINGER, Connection
 
 
 class Encrypting(Pipe):
@@ -147,7 +147,7 @@ class EndTests(ConnectionTestCase):
         self.greet()
         gone = self.connection.quit()
         self.connection.dataReceived(b"221 Bye\r\n")
-        self.clock.advance(9)
+        self.clock.advance(LINGER - 1)
         self.assertNoResult(gone)
         self.clock.advance(1)
         self.clock.advance(0)

@@ -1,6 +1,7 @@
 """docs/client.rst: its code sends mail."""
 
 import re
+from email.message import EmailMessage
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -65,6 +66,15 @@ class PageTests(TestCase):
         port = await self.serve()
         await names_of("email")["report"]("All is well.", port)
         self.assertEqual(self.memory.messages[0].email["Subject"], "Grüße")
+
+    async def test_envelope(self) -> None:
+        port = await self.serve()
+        message = EmailMessage()
+        message["From"], message["To"], message["Bcc"] = "Ada <a@x.test>", "b@mx.test", "c@mx.test"
+        await names_of("envelope")["forward"](message, host="127.0.0.1", port=port)
+        [taken] = self.memory.messages
+        self.assertEqual([str(each) for each in taken.envelope.recipients], ["b@mx.test", "c@mx.test"])
+        self.assertNotIn(b"c@mx.test", taken.octets)
 
     async def test_errors(self) -> None:
         try_to_send = names_of("errors")["try_to_send"]

@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.delivery.kit import ANN, envelope, new_session, settled, to
+from tests.support import Server
 from twistsmtp.delivery import process
 from twistsmtp.delivery import program as module
 from twistsmtp.delivery.api import Envelope, Refusal, Reply, ReversePath, Session
@@ -123,10 +124,12 @@ class GivenTests(ProgramCase):
         self.assertEqual(JOE, self.lines()[0]["environment"]["RECIPIENT"])
 
     async def test_nobody_sends(self) -> None:
-        """The null reverse-path is an empty argument."""
-        await self.deliver(self.new(TELL, "-f {sender}"), JOE, sender=ReversePath(mailbox=None))
+        """The null reverse-path is an empty argument; and <> where that would make an option take the next one."""
+        command = "-f {sender} -f{sender} --from={sender} x{sender} -r{sender}@"
+        await self.deliver(self.new(TELL, command), JOE, sender=ReversePath(mailbox=None))
         [told] = self.lines()
-        self.assertEqual((["-f", ""], ""), (told["arguments"], told["environment"]["SENDER"]))
+        self.assertEqual(["-f", "", "-f<>", "--from=", "x", "-r@"], told["arguments"])
+        self.assertEqual("", told["environment"]["SENDER"])
 
     async def test_no_shell(self) -> None:
         """What a shell would make something of stays what it is; so does what is not ASCII."""
@@ -276,7 +279,7 @@ class VerdictTests(ProgramCase):
     async def test_one_by_one(self) -> None:
         """Over LMTP each recipient has a verdict. Over SMTP the first refusal is that of all, and no more are run."""
         code = f"import sys; open({str(self.told)!r}, 'a').write(sys.argv[2]); sys.exit(int(sys.argv[2]))"
-        program = self.new(code, "{local}", each=True)
+        program = self.new(code, "{local}", each=True, together=True)
         session = new_session(program)
         session.lmtp = True
         addresses = ("0@two.example", "67@two.example", "75@two.example", "0@three.example")
@@ -286,6 +289,17 @@ class VerdictTests(ProgramCase):
         self.told.unlink()
         self.assertEqual(550, (await self.refusal(program, *addresses)).code)
         self.assertEqual("067", self.told.read_text())
+
+    async def test_apart(self) -> None:
+        """Over SMTP each recipient has the message by itself, unless one run is for all of them."""
+        cases: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"each": True}, "452 4.5.3"),
+            ({"each": True, "together": True}, "250 2.1.5"),
+            ({}, "250 2.1.5"),
+        )
+        for settings, code in cases:
+            client = Server(self.new(TELL, **settings)).connect().hello().begin(JOE)
+            self.assertEqual([code], client.codes(f"RCPT TO:<{JOE}>"))
 
     async def test_lmtp_together(self) -> None:
         session = new_session(program := self.new("import sys; sys.exit(67)"))
@@ -310,14 +324,22 @@ time.sleep(1000)
     def pids(self) -> list[int]:
         return [int(line) for line in self.told.read_text().splitlines()] if self.told.exists() else []
 
-    def assert_gone(self, pids: list[int]) -> None:
-        for pid in pids:
-            try:
-                with open(f"/proc/{pid}/stat") as file:
-                    state = file.read().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            self.assertEqual("Z", state)  # it has ended, and whoever is to look after it has not looked yet
+    async def gone(self, pids: list[int]) -> None:
+        """Wait until these have ended: they have been killed, and die when they have their turn."""
+        from twisted.internet import reactor
+        from twisted.internet.task import deferLater
+
+        while any(map(self.runs, pids)):
+            await deferLater(reactor, 0.01)
+
+    @staticmethod
+    def runs(pid: int) -> bool:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                # Z: it has ended, and whoever is to look after it has not looked yet.
+                return file.read().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
 
     async def running(self, count: int) -> None:
         from twisted.internet import reactor
@@ -335,7 +357,7 @@ time.sleep(1000)
                 self.assertEqual(451, (await self.refusal(program, JOE)).code)
             self.assertTrue(any("it took more than 1.5 s" in (formatEvent(each) or "") for each in events))
             self.assertEqual(2, len(self.pids()))
-            self.assert_gone(self.pids())
+            await self.gone(self.pids())
 
     async def test_client_goes(self) -> None:
         """The program ends, and until it has, no other one takes its turn."""
@@ -348,11 +370,11 @@ time.sleep(1000)
             await first
         self.assertEqual(2, len(self.pids()))
         await self.running(4)
-        self.assert_gone(self.pids()[:2])
+        await self.gone(self.pids()[:2])
         second.cancel()
         self.failureResultOf(second, CancelledError)
         await program.stop()
-        self.assert_gone(self.pids())
+        await self.gone(self.pids())
 
     async def test_waiting_client_goes(self) -> None:
         """Its program is never run."""
@@ -413,6 +435,10 @@ class OptionsTests(SynchronousTestCase):
         made = make_delivery("program:cat -u {sender}:each=yes:newline=crlf:timeout=5:at_once=3")
         assert isinstance(made, Program)
         self.assertEqual((True, True, 5.0, 3), (made._each, made._crlf, made._timeout, made._turns.limit))
+        self.assertFalse(made._together)
+        made = make_delivery("program:cat:each=yes:together=yes")
+        assert isinstance(made, Program)
+        self.assertTrue(made._together)
 
     def test_wrong(self) -> None:
         known = "{client}, {domain}, {id}, {local}, {recipient}, {sender}"

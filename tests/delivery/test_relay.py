@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.kit import ALL, GONE, Far, Net, extensions, result_of
@@ -14,6 +15,7 @@ from tests.support import Client, Server, logged, split_replies
 from twistsmtp.client import ClientTLS, ClientTransaction, Credentials, Destination, Timeouts, TLSMode
 from twistsmtp.delivery.find import make_delivery
 from twistsmtp.delivery.relay import Relay
+from twistsmtp.lifecycle import STOP_TIME
 from twistsmtp.limits import Limits
 from twistsmtp.wire.dotstream import BareNewline
 
@@ -51,9 +53,12 @@ class RelayTestCase(SynchronousTestCase):
     def send(self, octets: bytes, client: Client | None = None) -> bytes:
         client = client or self.client
         said = client.send(octets)
-        for _ in range(50):
+        quiet = 0
+        while quiet < 2:
             self.net.turn()
-            said += client.read()
+            heard = client.read()
+            said += heard
+            quiet = 0 if heard else quiet + 1
         return said
 
     def envelope(self, *recipients: str, parameters: str = "", client: Client | None = None) -> list[str]:
@@ -95,7 +100,8 @@ class RelayTests(RelayTestCase):
         for offers in OFFERS:
             for reply in ("451 4.7.1 Greylisted", "554 5.7.1 Spam"):
                 self.start(*offers, MAIL=reply)
-                self.assertEqual(self.envelope()[0], reply)
+                self.assertEqual(self.envelope("b@mx.test", "c@mx.test")[1:], [reply] * 2)
+                self.assertEqual(len([line for line in self.net.far.heard if "MAIL" in line]), 1)
                 self.start(*offers, RCPT=reply)
                 self.assertEqual(self.envelope()[1], reply)
                 self.start(*offers, end=reply)
@@ -123,14 +129,14 @@ class RelayTests(RelayTestCase):
         ):
             self.start(*ALL, **{step: reply})
             with logged("twistsmtp.relay") as events:
-                self.assertEqual(self.envelope()[0], "451 4.4.0 The next server does not take mail from here now")
+                self.assertEqual(self.envelope()[1], "451 4.4.0 The next server does not take mail from here now")
             self.assertIn(reply[4:9], events[0]["problem"])
 
     def test_what_of_the_mail_is_not_done(self) -> None:
         """504 is of an address or a parameter that the client has said."""
-        for step, place in (("MAIL", 0), ("RCPT", 1)):
+        for step in ("MAIL", "RCPT"):
             self.start(*ALL, **{step: "504 5.5.2 Need a fully-qualified address"})
-            self.assertEqual(self.envelope()[place], "504 5.5.2 Need a fully-qualified address")
+            self.assertEqual(self.envelope()[1], "504 5.5.2 Need a fully-qualified address")
 
     def test_an_echo_of_auth(self) -> None:
         """What a far side says again of the line with the password is nowhere, the log included."""
@@ -139,7 +145,7 @@ class RelayTests(RelayTestCase):
         for code in (421, 500, 535):
             self.start("AUTH PLAIN", AUTH=f"{code} AUTH PLAIN {encoded}", destination={"credentials": ada})
             with logged("twistsmtp.relay") as events:
-                self.assertEqual(self.envelope()[0], "451 4.4.0 The next server does not take mail from here now")
+                self.assertEqual(self.envelope()[1], "451 4.4.0 The next server does not take mail from here now")
             self.assertEqual(self.net.far.heard[1], f"AUTH PLAIN {encoded}")
             self.assertIn(f"AUTH PLAIN: {code} AUTH was refused", events[0]["problem"])
             self.assertNotIn(encoded, repr(events))
@@ -150,8 +156,8 @@ class RelayTests(RelayTestCase):
             self.net = Net.scripted(*ALL, **{step: ""})
             delivery = make_delivery("relay:far.test:25")
             assert isinstance(delivery, Relay)
-            self.start_relay(delivery._destination)
-            self.assertEqual(self.envelope(), [])
+            self.start_relay(delivery.destination)
+            self.assertEqual(len(self.envelope()), 1)
             self.net.clock.advance(59)
             self.assertEqual(self.send(b""), b"")
             self.net.clock.advance(1)
@@ -163,12 +169,25 @@ class RelayTests(RelayTestCase):
         ada = Credentials(username="ada", password="geheim", plaintext=True)
         self.start("AUTH PLAIN", AUTH="535 5.7.8 No, ada", destination={"credentials": ada})
         with logged("twistsmtp.relay") as events:
-            self.assertEqual(self.envelope()[0], "451 4.4.0 The next server does not take mail from here now")
+            self.assertEqual(self.envelope()[1], "451 4.4.0 The next server does not take mail from here now")
         self.assertNotIn("geheim", repr(events))
+
+    def test_credentials_for_anybody(self) -> None:
+        """Is to be said twice, and is in the log."""
+        for text, warned in (("tls=none:insecure=yes", True), ("tls=opportunistic:insecure=yes", True), ("", False)):
+            self.net = Net.scripted("AUTH PLAIN")
+            delivery = make_delivery(f"relay:mx.test:25:username=ada:{text or 'tls=required'}")
+            assert isinstance(delivery, Relay)
+            self.start_relay(delivery.destination)
+            with logged("twistsmtp.relay") as events:
+                self.relay.start()
+                self.relay.stop()
+            said = [formatEvent(each) or "" for each in events]
+            self.assertEqual([each for each in said if "show who it is" in each] != [], warned)
 
     def test_no_tls(self) -> None:
         self.start(*ALL, destination={"tls": ClientTLS(TLSMode.REQUIRED)})
-        self.assertEqual(self.envelope()[0], "451 4.7.5 The next server cannot be spoken to securely")
+        self.assertEqual(self.envelope()[1], "451 4.7.5 The next server cannot be spoken to securely")
         self.assertEqual([line for line in self.net.far.heard if "MAIL" in line], [])
 
     def test_nobody_there(self) -> None:
@@ -177,7 +196,7 @@ class RelayTests(RelayTestCase):
 
         self.net = Net(refuse)
         self.start_relay(Destination(host="far.test"))
-        self.assertEqual(self.envelope()[0], "451 4.4.1 The next server cannot be reached")
+        self.assertEqual(self.envelope()[1], "451 4.4.1 The next server cannot be reached")
 
     def test_it_dies(self) -> None:
         """At every step: a 451 for the client, and nothing that was not accepted is called so."""
@@ -249,6 +268,31 @@ class RelayTests(RelayTestCase):
             self.assertEqual(self.message(client=client)[-1], "250 2.0.0 Queued")
         self.assertEqual([len(far.taken) for far in self.net.fars], [1, 1, 1])
 
+    def test_a_slow_client(self) -> None:
+        """Who has said no more than MAIL, or has no recipient that is taken here, holds no connection."""
+        self.start(*ALL)
+        self.relay._pool._connections = 1
+        waiting = [self.connect() for _ in range(5)]
+        for client in waiting:
+            self.assertEqual(self.say("MAIL FROM:<a@x.test>", client=client), ["250 2.1.0 Sender OK"])
+        self.assertEqual(self.net.fars, [])
+        for client in waiting:
+            self.say("RCPT TO:<b@mx.test>", client=client)
+            self.assertEqual(self.message(client=client)[-1], "250 2.0.0 Queued")
+        self.assertEqual((len(self.net.fars), len(self.taken())), (1, 5))
+
+    def test_nobody_there_for_many_recipients(self) -> None:
+        """What MAIL has come to is asked for once in a transaction, and is the next one's to ask again."""
+        self.net = Net.scripted(*ALL, greeting="")
+        self.start_relay(Destination(host="far.test", timeouts=Timeouts(opening=60)))
+        for begun in (1, 2):
+            self.envelope(*[f"{n}@mx.test" for n in range(5)])
+            self.net.clock.advance(60)
+            replies = split_replies(self.send(b""))
+            self.assertEqual([each[:9] for each in replies], ["451 4.4.1"] * 5)
+            self.assertEqual(len(self.net.fars), begun)
+            self.assertEqual(self.say("RSET"), ["250 2.0.0 OK"])
+
     def test_a_slow_far_side(self) -> None:
         """The client is held back, and memory does not grow."""
         for offers in OFFERS:
@@ -297,6 +341,68 @@ class RelayTests(RelayTestCase):
         self.assertTrue(self.net.ends[0].lost)
 
 
+class DrainTests(RelayTestCase):
+    """The server ends while mail goes through."""
+
+    def in_the_middle(self, offers: tuple[str, ...], **replies: str) -> Any:
+        """A message is half there when the server is told to end."""
+        self.start(*offers, **replies)
+        self.envelope()
+        self.say("DATA")
+        self.send(MESSAGE * 4000)
+        return self.server.factory.shutdown(20)
+
+    def ended(self, done: Any) -> None:
+        """The server ends, and then its delivery, and nothing is left."""
+        self.send(b"")
+        result_of(done)
+        stopped = self.relay.stop()
+        self.net.turn()
+        result_of(stopped)
+        self.assertEqual((self.net.clock.getDelayedCalls(), self.relay._pool._shelves), ([], {}))
+        self.assertTrue(all(end.lost for end in self.net.ends))
+
+    def test_a_message_is_ended(self) -> None:
+        for offers in OFFERS:
+            done = self.in_the_middle(offers)
+            said = split_replies(self.send(b"end\r\n.\r\n"))
+            self.assertEqual([each[:9] for each in said], ["250 2.0.0", "421 4.3.2"])
+            [octets] = self.taken()
+            self.assertTrue(octets.endswith(MESSAGE + b"end\r\n"))
+            self.ended(done)
+
+    def test_a_message_is_not_ended_in_time(self) -> None:
+        """Nothing of it is there."""
+        for offers in OFFERS:
+            done = self.in_the_middle(offers)
+            self.net.clock.advance(20)
+            self.assertEqual([each[:9] for each in split_replies(self.send(b""))], ["421 4.3.2"])
+            self.net.clock.advance(1)
+            self.ended(done)
+            self.assertEqual(self.taken(), [])
+
+    def test_the_far_side_has_no_word_in_time(self) -> None:
+        """The client is not told 250, and comes again."""
+        for offers in OFFERS:
+            done = self.in_the_middle(offers, end="")
+            self.assertEqual(self.send(b".\r\n"), b"")
+            self.net.clock.advance(20)
+            self.assertEqual([each[:9] for each in split_replies(self.send(b""))], ["421 4.3.2"])
+            self.net.clock.advance(1)
+            self.ended(done)
+
+    def test_a_far_side_that_does_not_say_goodbye(self) -> None:
+        """Is left before the time for a part of the server to stop is over."""
+        self.start(*ALL)
+        self.envelope()
+        self.message()
+        self.net.far.dataReceived = lambda data: None
+        stopped = self.relay.stop()
+        self.net.clock.advance(STOP_TIME - 1)
+        self.net.turn()
+        result_of(stopped)
+
+
 class ExtensionTests(RelayTestCase):
     def offered(self) -> set[str]:
         """What our server offers."""
@@ -339,7 +445,7 @@ class ExtensionTests(RelayTestCase):
         self.relay.start()
         self.net.turn()
         self.offered()
-        mail = "MAIL FROM:<a@x.test> RET=HDRS ENVID=QQ+2B314159"
+        mail = "MAIL FROM:<a@x.test> RET=HDRS ENVID=QQ+2B314159 BODY=7BIT"
         rcpt = "RCPT TO:<b@mx.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@mx.test"
         self.assertEqual([each[:3] for each in self.say(mail, rcpt)], ["250", "250"])
         self.assertEqual(self.net.far.heard[1:], [mail, rcpt])
@@ -351,17 +457,22 @@ class ExtensionTests(RelayTestCase):
         self.net.turn()
         self.offered()
         for asked, granted in (("9", "0"), ("-3", "-3"), ("0", "0")):
-            self.say(f"MAIL FROM:<a@x.test> RET=HDRS MT-Priority={asked}", "RSET")
-            [mail] = [each for each in self.net.far.heard[-2:] if each.startswith("MAIL")]
-            self.assertEqual(mail, f"MAIL FROM:<a@x.test> RET=HDRS MT-PRIORITY={granted}")
+            self.envelope(parameters=f" RET=HDRS MT-Priority={asked}")
+            self.say("RSET")
+            [mail] = [each for each in self.net.far.heard[-3:] if each.startswith("MAIL")]
+            self.assertEqual(mail, f"MAIL FROM:<a@x.test> RET=HDRS MT-PRIORITY={granted} BODY=8BITMIME")
         self.client.session.identity = "ann"
-        self.say("MAIL FROM:<a@x.test> MT-PRIORITY=9")
-        self.assertEqual(self.net.far.heard[-1], "MAIL FROM:<a@x.test> MT-PRIORITY=9")
+        self.envelope(parameters=" BODY=7BIT MT-PRIORITY=9")
+        self.assertEqual(self.net.far.heard[-2], "MAIL FROM:<a@x.test> BODY=7BIT MT-PRIORITY=9")
 
     def test_eight_bits(self) -> None:
         self.start(*ALL)
         self.envelope(parameters=" BODY=8BITMIME SIZE=100")
         self.assertEqual(self.net.far.heard[1], "MAIL FROM:<a@x.test> BODY=8BITMIME SIZE=100")
+        self.assertEqual(self.message("Grüße\r\n".encode())[-1], "250 2.0.0 Queued")
+        # Who does not say what there is may send anything.
+        self.envelope(parameters=" SIZE=100")
+        self.assertEqual(self.net.far.heard[-2], "MAIL FROM:<a@x.test> SIZE=100 BODY=8BITMIME")
         self.assertEqual(self.message("Grüße\r\n".encode())[-1], "250 2.0.0 Queued")
         for offers in (extensions("8BITMIME"), ()):
             self.start(*offers)
@@ -375,13 +486,19 @@ class ExtensionTests(RelayTestCase):
         self.start(*ALL)
         said = self.say("MAIL FROM:<grün@x.test> SMTPUTF8", "RCPT TO:<grün@mx.test>")
         self.assertEqual([each[:3] for each in said], ["250", "250"])
-        self.assertEqual(self.net.far.heard[1:], ["MAIL FROM:<grün@x.test> SMTPUTF8", "RCPT TO:<grün@mx.test>"])
+        mail = "MAIL FROM:<grün@x.test> SMTPUTF8 BODY=8BITMIME"
+        self.assertEqual(self.net.far.heard[1:], [mail, "RCPT TO:<grün@mx.test>"])
         self.start()
-        self.assertEqual(self.say("MAIL FROM:<a@x.test> SMTPUTF8")[0][:9], "550 5.6.7")
+        self.assertEqual(self.envelope(parameters=" SMTPUTF8")[1][:9], "550 5.6.7")
 
     def test_too_big(self) -> None:
+        """Behind RCPT 552 would mean too many recipients (RFC 5321 section 4.5.3.1.10)."""
         self.start("SIZE 1000")
-        self.assertEqual(self.envelope(parameters=" SIZE=1001")[0][:9], "552 5.3.4")
+        self.assertEqual(self.envelope(parameters=" SIZE=1001")[1][:9], "554 5.3.4")
+        self.start("SIZE", MAIL="552 5.3.4 Too big for today")
+        self.assertEqual(self.envelope()[1], "554 5.3.4 Too big for today")
+        self.start("SIZE", RCPT="552 5.2.2 Mailbox full")
+        self.assertEqual(self.envelope()[1], "552 5.2.2 Mailbox full")
 
     def test_binary(self) -> None:
         self.start(*ALL)
@@ -412,7 +529,7 @@ class ExtensionTests(RelayTestCase):
         self.offered()
         self.net.clock.advance(60)
         self.net.turn()
-        said = self.say("MAIL FROM:<a@x.test> RET=HDRS")
+        said = self.envelope(parameters=" RET=HDRS")[1:]
         self.assertEqual(said, ["451 4.3.3 The next server does not offer DSN"])
 
 
@@ -426,7 +543,7 @@ class StringTests(SynchronousTestCase):
             f"relay:mx.test:2525:tls=required:username=ada:password-file={path}:chunking=no:hostname=me.test"
         )
         assert isinstance(delivery, Relay)
-        made = delivery._destination
+        made = delivery.destination
         self.assertEqual((made.host, made.port, made.tls.mode), ("mx.test", 2525, TLSMode.REQUIRED))
         self.assertEqual((made.chunking, made.hostname), (False, "me.test"))
         self.assertEqual(made.credentials, Credentials(username="ada", password="geheim"))
@@ -435,16 +552,16 @@ class StringTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         delivery = make_delivery(r"relay:2001\:db8\:\:1:25")
         assert isinstance(delivery, Relay)
-        self.assertEqual(str(delivery._destination), "[2001:db8::1]:25")
-        self.assertIs(delivery._destination.tls.mode, TLSMode.OPPORTUNISTIC)
-        self.assertEqual(delivery._destination.timeouts, Timeouts(opening=60))
+        self.assertEqual(str(delivery.destination), "[2001:db8::1]:25")
+        self.assertIs(delivery.destination.tls.mode, TLSMode.OPPORTUNISTIC)
+        self.assertEqual(delivery.destination.timeouts, Timeouts(opening=60))
         self.assertGreaterEqual(delivery._pool._connections, Limits().connections_per_client)
 
     def test_timeout(self) -> None:
         for text, command, opening in (("20", 20, 60), ("90", 90, 90)):
             delivery = make_delivery(f"relay:mx.test:25:timeout={text}")
             assert isinstance(delivery, Relay)
-            self.assertEqual(delivery._destination.timeouts, Timeouts(command=command, opening=opening))
+            self.assertEqual(delivery.destination.timeouts, Timeouts(command=command, opening=opening))
 
     def test_what_is_wrong(self) -> None:
         empty = Path(self.mktemp())
@@ -464,6 +581,8 @@ class StringTests(SynchronousTestCase):
             "relay:mx.test:25:timeout=0",
             "relay:mx.test:25:hostname=a b",
             "relay:mx.test:25:insecure=yes",
+            "relay:mx.test:25:username=ada:tls=none",
+            "relay:mx.test:25:username=ada:tls=opportunistic",
             f"relay:mx.test:25:username=ada:password-file={empty}",
             "relay:mx.test:25:username=ada:password-file=/nowhere",
             f"relay:mx.test:25:password-file={__file__}",

@@ -11,6 +11,7 @@ from twistsmtp.delivery.api import Delivery, Expander, Refusal, Reply, Verifier
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.delivery.memory import Memory
 from twistsmtp.delivery.tee import Tee
+from twistsmtp.wire.reply import Catalogue
 
 JOE, SUE = "joe@two.example", "sue@two.example"
 OK = Reply(250, "2.0.0", "Mine")
@@ -263,6 +264,18 @@ class FirstTests(TeeCase):
             self.assertIn("550", conversation.send(JOE), phase)
             conversation.leave()
             self.assertEqual([0, 0], self.counts())
+
+    def test_too_many_for_one_message(self) -> None:
+        """Another one that takes so many only has the others in the message that is theirs."""
+
+        def one(address: str) -> None:
+            if len(self.told[1].messages) != (address != JOE):
+                raise Refusal(Catalogue().too_many_recipients)
+
+        conversation = self.talk({}, {"rcpt": one}, must="first")
+        self.assertEqual(["250", "452", "354", "250"], conversation.send(JOE, SUE))
+        self.assertEqual(["250", "354", "250"], conversation.send(SUE))
+        self.assertEqual([[[JOE], [SUE]]] * 2, [[to for to, _ in each.messages] for each in self.told])
 
     def test_some_recipients(self) -> None:
         """Another one has those that it took."""

@@ -34,6 +34,7 @@ from twistsmtp.client.errors import (
     TimedOut,
     TLSError,
 )
+from twistsmtp.client.message import envelope_of
 from twistsmtp.client.opening import Connector
 from twistsmtp.client.pool import Pool
 from twistsmtp.client.sending import destination_of, send, send_to
@@ -69,6 +70,7 @@ __all__ = [
     "Verdict",
     "crlf",
     "destination_of",
+    "envelope_of",
     "send",
     "send_to",
 ]

@@ -41,10 +41,10 @@ from twistsmtp.client.tls import in_words
 from twistsmtp.tls.facts import TLS
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["Connection"]
+__all__ = ["LINGER", "Connection"]
 
 #: Seconds that a connection has to go away when it was told to.
-LINGER = 10.0
+LINGER = 3.0
 
 
 @implementer(IHandshakeListener)

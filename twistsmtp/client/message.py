@@ -1,9 +1,10 @@
-"""What may be sent as a message, and how it becomes octets for one server."""
+"""What may be sent as a message, how it becomes octets for one server, and whom its fields say that it is for."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from copy import copy
 from email import policy
 from email.message import Message as AnyEmail
+from email.utils import getaddresses
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from twisted.internet.defer import Deferred
@@ -12,7 +13,7 @@ from twistsmtp.client.capabilities import Capabilities
 from twistsmtp.client.stuffing import crlf
 from twistsmtp.client.transaction import CHUNK
 
-__all__ = ["File", "Message", "render"]
+__all__ = ["File", "Message", "envelope_of", "render"]
 
 
 @runtime_checkable
@@ -30,6 +31,39 @@ Message: TypeAlias = bytes | bytearray | str | AnyEmail | File | AsyncIterable[b
 
 #: Calls a function in a thread.
 InThread = Callable[..., "Deferred[Any]"]
+
+
+def envelope_of(message: "AnyEmail[Any, Any]") -> tuple[str, list[str]]:
+    """Whom *message* is from, and whom it is for, as its fields have it: Sender, or else From; To, Cc and Bcc. Of one
+    that was sent again it is the fields that begin with ``Resent-`` (RFC 5322 section 3.6.6).
+
+    :returns: the sender, and the recipients, each once; as `send` takes them.
+    :raises ValueError: there is no sender, or more than one; there is no recipient; or it was sent again more than
+        once, and whose fields are whose cannot be told.
+    """
+    again = len(message.get_all("Resent-Date", []))
+    if again > 1:
+        raise ValueError("the message was sent again more than once: say whom it is from and for")
+    prefix = "Resent-" if again else ""
+    senders = _addresses(message, f"{prefix}Sender") or _addresses(message, f"{prefix}From")
+    if len(senders) != 1:
+        raise ValueError(f"the message has {len(senders)} senders, and not one: say whom it is from")
+    recipients = [to for name in ("To", "Cc", "Bcc") for to in _addresses(message, f"{prefix}{name}")]
+    if not recipients:
+        raise ValueError("the message is for nobody: say whom it is for")
+    return senders[0], list(dict.fromkeys(recipients))
+
+
+def _addresses(message: "AnyEmail[Any, Any]", name: str) -> list[str]:
+    found: list[str] = []
+    for field in message.get_all(name, []):
+        parsed = getattr(field, "addresses", None)  # as fields of an EmailMessage have
+        found += (
+            [address for _, address in getaddresses([str(field)])]
+            if parsed is None
+            else [each.addr_spec for each in parsed]
+        )
+    return [each for each in found if each]
 
 
 async def render(

@@ -17,7 +17,7 @@ from twistsmtp.client.pool import Pool
 from twistsmtp.client.timeouts import Timeouts
 from twistsmtp.client.tls import ClientTLS, TLSMode
 from twistsmtp.client.transaction import ClientTransaction
-from twistsmtp.client.verdict import Result, Verdict
+from twistsmtp.client.verdict import Result, Verdict, first_temporary
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.later import awaited
 from twistsmtp.sasl.client_api import Credentials
@@ -177,7 +177,7 @@ async def send_to(
     try:
         refused = [each for each in verdicts if not each.accepted]
         if len(refused) == len(verdicts):
-            raise Refused("RCPT", refused[0].reply, verdicts)
+            raise Refused("RCPT", first_temporary([each.reply for each in refused]), verdicts)
         answers = iter(await prepared.finish(transaction))
         return Result(tuple(next(answers) if each.accepted else each for each in verdicts))
     except Refused as error:
@@ -185,7 +185,7 @@ async def send_to(
             raise
         told = iter(error.verdicts)
         whole = [next(told, Verdict(v.recipient, error.reply)) if v.accepted else v for v in verdicts]
-        raise Refused(error.step, error.reply, whole) from None
+        raise Refused(error.step, first_temporary([each.reply for each in whole]), whole) from None
     finally:
         transaction.abort()
         pool.give_back(destination, transaction.connection)

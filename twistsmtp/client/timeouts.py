@@ -32,8 +32,8 @@ class Timeouts:
     block: float = 180.0
     #: For the reply to a message (4.5.3.2.6).
     end: float = 600.0
-    #: For the replies to QUIT and RSET, which nothing depends on.
-    quit: float = 10.0
+    #: For the replies to QUIT and RSET, which nothing depends on. A server of ours that ends waits for it.
+    quit: float = 5.0
 
     def __post_init__(self) -> None:
         for each in fields(self):

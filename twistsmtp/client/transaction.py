@@ -33,7 +33,7 @@ from twistsmtp.client.errors import (
     Refused,
 )
 from twistsmtp.client.stuffing import DotStuffer, LineCheck
-from twistsmtp.client.verdict import Verdict
+from twistsmtp.client.verdict import Verdict, first_temporary
 from twistsmtp.envelope import Recipient, ReversePath
 from twistsmtp.later import awaited
 from twistsmtp.wire.reply import Reply
@@ -198,6 +198,8 @@ class ClientTransaction:
         """All octets have been written: end the message.
 
         :returns: what the server says of each recipient that it had taken, in order; over SMTP the same of all.
+            Where an LMTP server's connection is lost behind the first that it has taken, those that it has said nothing
+            of have a reply of ours, 451 4.4.2.
         :raises Refused: it does not take the message, for any of them.
         :raises BadMessage: the message ends with a bare CR.
         :raises OutcomeUnknown: the connection was lost before the server's reply.
@@ -264,21 +266,37 @@ class ClientTransaction:
         steps = ["end of message"] * (len(self.recipients) if lmtp else 1)
         outcomes = [each.addErrback(_value) for each in self.connection.send(octets, steps, ends=True)]
         self._in_data = False
-        replies = await _replies(outcomes)
-        if any(300 <= each.code < 400 for each in replies):
-            self.connection.abort()
-            raise OutcomeUnknown("no reply to a message")
+        replies, unknown = await self._words(outcomes)
         if not lmtp:
             replies *= len(self.recipients)
         verdicts = tuple(
             Verdict(recipient.mailbox, reply) for recipient, reply in zip(self.recipients, replies, strict=True)
         )
         if not any(each.accepted for each in verdicts):
+            if unknown is not None:
+                raise unknown
             # Behind BDAT the transaction stays, in the state of having failed (RFC 3030 section 2).
             self._begun = self._stuffer is None
-            raise Refused("end of message", replies[0], verdicts)
+            raise Refused("end of message", first_temporary(replies), verdicts)
         self._begun, self._over = False, True
         return verdicts
+
+    async def _words(
+        self, outcomes: "Iterable[Deferred[Reply | ClientError]]"
+    ) -> tuple[list[Reply], ClientError | None]:
+        """The replies to a message, and why the last of them are ours: each that has come stands, though the connection
+        is lost before the next."""
+        replies: list[Reply] = []
+        unknown: ClientError | None = None
+        for outcome in outcomes:
+            result = await outcome
+            if isinstance(result, Reply) and 300 <= result.code < 400:
+                self.connection.abort()
+                result = OutcomeUnknown("no reply to a message")
+            if isinstance(result, ClientError):
+                unknown = unknown or result
+            replies.append(result.reply if isinstance(result, ClientError) else result)
+        return replies, unknown
 
     async def _nothing_to_send(self) -> None:
         """The server has taken no recipient. If it wants a message all the same, it gets none: RFC 2920 section 3.1

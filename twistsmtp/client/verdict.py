@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from twistsmtp.wire.grammar import Mailbox
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["Result", "Verdict"]
+__all__ = ["Result", "Verdict", "first_temporary"]
+
+
+def first_temporary(replies: Sequence[Reply]) -> Reply:
+    """Of *replies* that all refuse, the one for all: whoever is told it does not give up a recipient that has hope."""
+    return next((each for each in replies if each.temporary), replies[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ octets, at the pace of the slowest, and are committed one after the other. This 
 * SMTP has one reply for all. The first branch that refuses or fails, for any recipient, ends the message: its verdict
   is the verdict, and what is not committed yet is aborted. So when the first branch refuses, nothing has been kept.
   When a later one does, those before it have the message although the client was told that it was not taken: it may
-  send it again, and they have it twice. Nothing is lost without the client's knowing.
+  send it again, and they have it twice. Nothing is lost without the client's knowing. For recipients of several
+  branches `Route` does not let it come to that: see `twistsmtp.delivery.apart`.
 
 A branch may be optional. Nobody hears of it when such a one refuses or fails, but the log.
 """
@@ -161,6 +162,11 @@ class Branch:
             await self.begin()
         await awaited(self._begun.rcpt(recipient))
         self._taken.append(recipient)
+
+    @property
+    def has_recipients(self) -> bool:
+        """Whether it has taken any."""
+        return bool(self._taken)
 
     def takes(self, recipient: Recipient) -> bool:
         """Whether it has taken *recipient*."""

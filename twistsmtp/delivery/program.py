@@ -6,6 +6,7 @@ started ends with it.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 
+from twistsmtp.delivery.apart import Apart
 from twistsmtp.delivery.api import (
     Delivery,
     DeliveryTransaction,
@@ -72,6 +74,9 @@ class _Argument:
     text: str
     names: frozenset[str]
     first: str
+    #: Whether it is an option of one letter with the sender right behind it, which without one would take the next
+    #: argument for its own.
+    takes_sender: bool
 
     @classmethod
     def parse(cls, text: str) -> "_Argument":
@@ -85,13 +90,21 @@ class _Argument:
                 known = ", ".join(f"{{{each}}}" for each in sorted(_PLACEHOLDERS))
                 raise ValueError(f"{text}: the placeholders are {known}, not {{{name}}}")
         leading = fields[0] if fields else ("", None, None, None)
-        return cls(text, frozenset(names), leading[1] or "" if not leading[0] else "")
+        first = leading[1] or "" if not leading[0] else ""
+        return cls(text, frozenset(names), first, _GLUED.fullmatch(text) is not None)
 
     def exposes(self, values: dict[str, str]) -> bool:
         """Whether one of *values* would make an option of it."""
         return values.get(self.first, "").startswith("-")
 
+    def fill(self, values: dict[str, str]) -> str:
+        """It, with *values* in the place of placeholders."""
+        if self.takes_sender and not values["sender"]:
+            values = values | {"sender": "<>"}
+        return self.text.format_map(values)
 
+
+_GLUED = re.compile(r"-[^-]\{sender\}")
 _OF_RECIPIENT = frozenset({"recipient", "local", "domain"})
 _PLACEHOLDERS = _OF_RECIPIENT | {"sender", "client", "id"}
 
@@ -115,7 +128,10 @@ class Program(Delivery):
     :param command: the program and its arguments, split as a shell does; but there is none. ``{sender}``,
         ``{recipient}``, its ``{local}`` and ``{domain}``, ``{client}`` and ``{id}`` are filled in. An argument with one
         of the recipient's is there once for each recipient. What would begin an argument with ``-`` is refused (553).
-    :param each: whether it is run for each recipient by itself, one after the other.
+        The sender of the null reverse-path is empty, and ``<>`` behind an option of one letter: ``-f{sender}``.
+    :param each: whether it is run for each recipient by itself, one after the other. Over SMTP, which has one reply for
+        all, each recipient has the message by itself then (`twistsmtp.delivery.apart`).
+    :param together: whether a client of SMTP may send a message to several all the same: the first refusal ends it.
     :param crlf: whether lines end with CRLF, as they came, instead of LF.
     :param timeout: seconds that it may take.
     :param at_once: how many run at one time; other messages wait.
@@ -129,6 +145,7 @@ class Program(Delivery):
         command: str,
         *,
         each: bool = False,
+        together: bool = False,
         crlf: bool = False,
         timeout: float = TIMEOUT,
         at_once: int = AT_ONCE,
@@ -143,6 +160,7 @@ class Program(Delivery):
         self._name, *arguments = words
         self._arguments = [_Argument.parse(word) for word in arguments]
         self._each = each
+        self._together = together or not each
         self._crlf = crlf
         self._timeout = timeout
         self._turns = DeferredSemaphore(at_once)
@@ -156,6 +174,7 @@ class Program(Delivery):
         command: str,
         *,
         each: str = "no",
+        together: str = "no",
         newline: str = "lf",
         timeout: str = f"{TIMEOUT:g}",
         at_once: str = str(AT_ONCE),
@@ -171,6 +190,7 @@ class Program(Delivery):
         return cls(
             command,
             each=yes_or_no("each", each),
+            together=yes_or_no("together", together),
             crlf=newline == "crlf",
             timeout=number("timeout", timeout),
             at_once=int(at_once),
@@ -248,9 +268,9 @@ class Program(Delivery):
         for each in self._arguments:
             if each.names & _OF_RECIPIENT:
                 for recipient in recipients:
-                    yield each.text.format_map(values | _values_of(recipient.mailbox))
+                    yield each.fill(values | _values_of(recipient.mailbox))
             else:
-                yield each.text.format_map(values)
+                yield each.fill(values)
 
 
 class _Transaction(DeliveryTransaction):
@@ -262,16 +282,19 @@ class _Transaction(DeliveryTransaction):
         self._spool = Spool(session, program._in_thread)
         self._lines = LineFeeds()
         self._room = RECIPIENTS_LIMIT
+        self._apart = Apart(session, together=program._together)
 
     def rcpt(self, recipient: Recipient) -> None:
         """Take any mailbox that would not be an option of the program."""
         values = _values_of(recipient.mailbox)
         if any(each.exposes(values) for each in self._program._arguments):
             raise Refusal(_RECIPIENT_NOT_TAKEN)
+        self._apart.check()
         if not self._program._each:
             self._room -= len(os.fsencode(values["recipient"])) + 1
             if self._room < 0:  # the client sends the message to the others by itself (RFC 5321 section 4.5.3.1.10)
                 raise Refusal(self._session.replies.too_many_recipients)
+        self._apart.taken()
 
     def open(self, envelope: Envelope) -> None:
         """Begin to keep the message."""

@@ -4,6 +4,9 @@ Each step of a client's transaction is a step of one with the far side, and the 
 that it refuses is refused, octets go on as fast as it takes them, and 250 is said when it has said 250. Nothing is
 kept here, so nothing can be lost here; nor is there anything to bounce.
 
+MAIL alone waits: the far side is told of it with the first recipient, so that a client which says no more than that,
+or whose recipients are all refused here, holds no connection. A sender that the far side refuses is refused then.
+
 What the far side says of the mail reaches the client, made printable. What it says of *us* does not: that it does not
 let us in, or cannot be reached, is in the log, and is a 451 for the client, who is to come again.
 """
@@ -78,7 +81,8 @@ class Relay(Delivery):
     """
 
     def __init__(self, destination: Destination, *, pool: Pool | None = None) -> None:
-        self._destination = destination
+        #: Where to, and how.
+        self.destination = destination
         self._pool = pool or Pool()
         #: What the far side offered when it was spoken to last.
         self._offered = Capabilities()
@@ -104,6 +108,12 @@ class Relay(Delivery):
 
     def start(self) -> None:
         """Ask the far side what it offers, so that the first clients can be offered that, too."""
+        if _trusts_anybody(self.destination):
+            _log.warn(
+                "{destination} does not have to show who it is (tls={mode}), and may be told a password",
+                destination=printable(str(self.destination)),
+                mode=self.destination.tls.mode.value,
+            )
         self._asking = Deferred.fromCoroutine(self._ask()).addErrback(self._unasked)
 
     def stop(self) -> Deferred[None]:
@@ -111,31 +121,32 @@ class Relay(Delivery):
         self._asking.cancel()
         return self._pool.close()
 
-    async def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
-        """Say MAIL to the far side."""
-        destination = self._destination
+    def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+        """Take mail from anybody, for now: the far side is asked with the first recipient."""
+        return Relayed(self, session, reverse_path)
+
+    async def take(self, session: Session, path: ReversePath) -> tuple[ClientTransaction, Callable[[], object]]:
+        """Say MAIL to the far side.
+
+        :returns: the transaction, and what has its connection go to whoever is next.
+        :raises ClientError: it is not begun.
+        :raises ValueError: the path is none by default limits, say.
+        """
+        destination = self.destination
         if not destination.hostname:
             destination = replace(destination, hostname=session.hostname)
-        try:
-            transaction, _ = await self._pool.begin(destination, lambda new: new.mail(_passed_on(reverse_path)))
-        except (ClientError, ValueError) as error:
-            raise refusal(error, session, destination) from None
+        transaction, _ = await self._pool.begin(destination, lambda new: new.mail(_passed_on(path)))
         self._learn(transaction)
-        return self._made(transaction, session, partial(self._pool.give_back, destination, transaction.connection))
-
-    def _made(
-        self, transaction: ClientTransaction, session: Session, give_back: Callable[[], object]
-    ) -> DeliveryTransaction:
-        return Relayed(transaction, session, self._destination, give_back)
+        return transaction, partial(self._pool.give_back, destination, transaction.connection)
 
     def _learn(self, transaction: ClientTransaction) -> None:
         self._offered = transaction.connection.capabilities
         self._secure = transaction.connection.verified
 
     async def _ask(self) -> None:
-        transaction, _ = await self._pool.begin(self._destination, _say_nothing)
+        transaction, _ = await self._pool.begin(self.destination, _say_nothing)
         self._learn(transaction)
-        self._pool.give_back(self._destination, transaction.connection)
+        self._pool.give_back(self.destination, transaction.connection)
 
     def _unasked(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -143,18 +154,21 @@ class Relay(Delivery):
         failure.trap(ClientError)
         _log.warn(
             "{destination} does not say what it offers: {problem}",
-            destination=printable(str(self._destination)),
+            destination=printable(str(self.destination)),
             problem=str(failure.value),
         )
 
 
 def _passed_on(path: ReversePath) -> ReversePath:
-    """*path* with the priority that was granted in place of the one that was asked for (RFC 6710 section 4.1)."""
+    """*path* with what is to be said of it: the priority that was granted in place of the one that was asked for (RFC
+    6710 section 4.1), and that there may be octets above 127, unless the client has said what there is (RFC 6152):
+    many send them and do not say so, and what has not come yet cannot be looked at."""
+    options = {key.upper(): value for key, value in path.options}
+    options.setdefault("BODY", "8BITMIME")
     priority = path.parameters.get(_PRIORITY)
-    if priority is None:
-        return path
-    granted = ((key, str(priority.granted) if key.upper() == _PRIORITY else value) for key, value in path.options)
-    return replace(path, options=tuple(granted))
+    if priority is not None:
+        options[_PRIORITY] = str(priority.granted)
+    return replace(path, options=tuple(options.items()))
 
 
 def _nothing() -> None:
@@ -166,26 +180,21 @@ async def _say_nothing(transaction: ClientTransaction) -> None:
 
 
 class Relayed(DeliveryTransaction):
-    """One mail on its way through.
+    """One mail on its way through *relay*."""
 
-    :param transaction: with the far side, behind MAIL.
-    :param give_back: has the connection go to whoever is next.
-    """
-
-    def __init__(
-        self,
-        transaction: ClientTransaction,
-        session: Session,
-        destination: Destination,
-        give_back: Callable[[], object],
-    ) -> None:
-        self._far = transaction
+    def __init__(self, relay: Relay, session: Session, reverse_path: ReversePath) -> None:
+        self._relay = relay
         self._session = session
-        self._destination = destination
-        self._give_back = give_back
+        self._reverse_path = reverse_path
+        self._begun: ClientTransaction | None = None
+        self._give_back: Callable[[], object] = _nothing
+        #: Why it was not begun, which is said of every recipient.
+        self._not_begun: Reply | None = None
 
     async def rcpt(self, recipient: Recipient) -> None:
         """The far side's word is ours."""
+        if self._begun is None:
+            await self._begin()
         with self._refusing():
             await self._far.rcpt(recipient)
 
@@ -217,8 +226,28 @@ class Relayed(DeliveryTransaction):
     def _answer(self, verdicts: Sequence[Verdict]) -> Reply | Sequence[Reply]:
         return said(verdicts[0].reply)
 
+    @property
+    def _far(self) -> ClientTransaction:
+        if self._begun is None:
+            raise LookupError("the far side has been told of no recipient")
+        return self._begun
+
+    async def _begin(self) -> None:
+        """Have the far side's word for MAIL."""
+        if self._not_begun is None:
+            try:
+                with self._refusing():
+                    self._begun, self._give_back = await self._relay.take(self._session, self._reverse_path)
+                return
+            except Refusal as refused:
+                self._not_begun = refused.reply
+                if refused.reply.code == 552:  # behind RCPT it would mean: not so many recipients (RFC 5321 4.5.3.1.10)
+                    self._not_begun = replace(refused.reply, code=554)
+        raise Refusal(self._not_begun)
+
     def _release(self) -> None:
-        self._far.abort()  # which does nothing when all is done
+        if self._begun is not None:
+            self._begun.abort()  # which does nothing when all is done
         give_back, self._give_back = self._give_back, _nothing
         give_back()
 
@@ -228,13 +257,13 @@ class Relayed(DeliveryTransaction):
         try:
             yield
         except (ClientError, ValueError) as error:
-            raise refusal(error, self._session, self._destination) from None
+            raise refusal(error, self._session, self._relay.destination) from None
 
     def _failed(self, failure: Failure) -> NoReturn:
         error = failure.value
         if not isinstance(error, ClientError):
             failure.raiseException()
-        raise refusal(error, self._session, self._destination)
+        raise refusal(error, self._session, self._relay.destination)
 
 
 def said(reply: Reply) -> Reply:
@@ -312,7 +341,7 @@ def destination_from_options(
     """
     if not (port.isascii() and port.isdigit()):
         raise ValueError(f"a port is a number, not {port!r}")
-    return destination_of(
+    destination = destination_of(
         host,
         int(port),
         path=path,
@@ -325,6 +354,14 @@ def destination_from_options(
         chunking=yes_or_no("chunking", options.get("chunking", "yes")),
         timeouts=_timeouts(options.get("timeout")),
     )
+    if _trusts_anybody(destination) and not getattr(destination.credentials, "plaintext", False):
+        raise ValueError("with a username tls is required or implicit; insecure=yes has it be used with anybody")
+    return destination
+
+
+def _trusts_anybody(destination: Destination) -> bool:
+    """Whether there are credentials, and whoever answers at the far side's address is taken for it."""
+    return destination.credentials is not None and not (destination.path or destination.tls.mode.verifies)
 
 
 def _timeouts(text: str | None) -> Timeouts:

@@ -12,13 +12,14 @@ behind it in the local branch; that of the domain; that of ``*``. The case of ad
 be in U-labels or A-labels. A recipient without a domain, which is only ``<postmaster>``, has the server's own name as
 its domain.
 
-Each delivery has the message for those recipients that are its own. `twistsmtp.delivery.branches` has the rule for what
-is said when one of them takes it and another one does not.
+Each delivery has the message for those recipients that are its own. Over SMTP, which has one reply for all of them, a
+message goes to one delivery: the client sends it by itself to the recipients of another (`twistsmtp.delivery.apart`).
 """
 
 from collections.abc import Mapping, Sequence
 
 from twistsmtp.addresskeys import EVERYWHERE, Key, comparable_local, keys_of
+from twistsmtp.delivery.apart import Apart
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Recipient, Refusal, ReversePath, Session
 from twistsmtp.delivery.branches import Branch, Branches, Several
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
@@ -34,10 +35,14 @@ class Route(Several):
 
     :param routes: deliveries by pattern: a domain, an address, or ``*``. One may be there more than once.
     :param default: for recipients that no pattern fits. Without one, they are refused (550 5.1.1).
+    :param together: whether a client of SMTP may send a message to recipients of several deliveries at once: see
+        `twistsmtp.delivery.branches`.
     :raises ValueError: a pattern is none, two are the same, or there is no delivery.
     """
 
-    def __init__(self, routes: Mapping[str, Delivery], default: Delivery | None = None) -> None:
+    def __init__(
+        self, routes: Mapping[str, Delivery], default: Delivery | None = None, *, together: bool = False
+    ) -> None:
         self._routes: dict[Key, Delivery] = {}
         for pattern, delivery in routes.items():
             key = parse_pattern(pattern)
@@ -47,6 +52,7 @@ class Route(Several):
         if default is not None and self._routes.setdefault(EVERYWHERE, default) is not default:
             raise ValueError(f"{EVERYBODY} leaves nothing for a default")
         super().__init__(self._routes.values())
+        self.together = together
 
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Take mail from anybody: a delivery is asked when it is known to have a recipient."""
@@ -84,6 +90,7 @@ class _Routed(Branches):
         self._route = route
         self._reverse_path = reverse_path
         self._by_delivery: dict[Delivery, Branch] = {}
+        self._apart = Apart(session, together=route.together)
 
     async def rcpt(self, recipient: Recipient) -> None:
         """Take whom a delivery is for, and takes."""
@@ -91,12 +98,15 @@ class _Routed(Branches):
         if delivery is None:
             raise Refusal(self._session.replies.mailbox_unknown)
         branch = self._by_delivery.get(delivery)
+        if any(each is not branch and each.has_recipients for each in self.branches):
+            self._apart.check()
         if branch is None:
             branch = Branch(delivery, self._session, self._reverse_path, optional=False)
             await branch.begin()
             self._by_delivery[delivery] = branch
             self.branches.append(branch)
         await branch.rcpt(recipient)
+        self._apart.taken()
 
     def assign(self, recipients: Sequence[Recipient]) -> None:
         """Each branch has those that are routed to it."""

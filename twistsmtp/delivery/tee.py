@@ -67,8 +67,9 @@ class _Teed(Branches):
             if branch.refused is None:
                 try:
                     await branch.rcpt(recipient)
-                except Refusal:
-                    if not branch.optional:
+                except Refusal as error:
+                    # That it is one too many for one message is no reason to do without it: the client comes again.
+                    if not branch.optional or error.reply is self._session.replies.too_many_recipients:
                         raise
                 except Exception:
                     self.skip(branch, Failure())

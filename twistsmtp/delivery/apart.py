@@ -1,0 +1,43 @@
+"""Which recipients may share a message, where SMTP has one reply for all of them.
+
+Some deliveries learn only at a message's end who has it, and of each recipient by itself. A client of LMTP is told all
+of that. A client of SMTP is told one thing, and takes it to be said of all: it sends again to those who have the
+message, or reports as lost what was delivered. So these deliveries take one verdict for a message: a recipient that
+could have another one is refused with 452 4.5.3, and the client sends the message to it by itself (RFC 5321 section
+4.5.3.1.10). Nothing is lost then, nothing doubled, and every verdict is the recipient's own.
+
+Recipients that stand for the one of a RCPT, as those of an alias do, share it: the client knows of one.
+"""
+
+from twistsmtp.delivery.api import Refusal, Session
+
+__all__ = ["Apart"]
+
+
+class Apart:
+    """Keeps recipients apart in one transaction.
+
+    :param together: whether they may share a message all the same.
+    """
+
+    def __init__(self, session: Session, *, together: bool = False) -> None:
+        self._session = session
+        self._together = together or session.lmtp
+        #: Which RCPT brought the first.
+        self._first: int | None = None
+
+    def check(self) -> None:
+        """Somebody is to be taken who has a verdict of their own.
+
+        :raises Refusal: 452 4.5.3: another RCPT has brought somebody.
+        """
+        transaction = self._session.transaction
+        if self._together or self._first is None or transaction is None:
+            return
+        if transaction.recipients and transaction.asked != self._first:
+            raise Refusal(self._session.replies.too_many_recipients)
+
+    def taken(self) -> None:
+        """Somebody has been taken."""
+        if self._first is None and self._session.transaction is not None:
+            self._first = self._session.transaction.asked
