@@ -6,11 +6,7 @@ import sys
 from functools import partial
 from tempfile import TemporaryDirectory
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Callback, Limits, Mail, Refusal, Reply, SMTPFactory
+from twistsmtp import Callback, Mail, Refusal, Reply, SMTPFactory, serve
 
 TOO_MANY = Reply(552, "5.3.4", "A message has at most 50 attachments")
 
@@ -30,14 +26,6 @@ def save(folder: str, mail: Mail) -> None:
     os.sync()  # what is taken survives a power cut
 
 
-async def main(reactor: object, folder: str, endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
-    delivery = Callback(partial(save, folder), in_thread=True)
-    factory = SMTPFactory(delivery, limits=Limits(message_size=20 * 1024 * 1024))
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    folder, *endpoint = sys.argv[1:]
+    serve(SMTPFactory(Callback(partial(save, folder), in_thread=True)), *endpoint)

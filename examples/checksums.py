@@ -3,11 +3,7 @@
 import sys
 from hashlib import sha256
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Limits, MailStream, Reply, SMTPFactory, StreamCallback
+from twistsmtp import Limits, MailStream, Reply, SMTPFactory, StreamCallback, serve
 
 
 async def on_mail(mail: MailStream) -> Reply:
@@ -19,15 +15,8 @@ async def on_mail(mail: MailStream) -> Reply:
     return Reply(250, "2.0.0", f"{size} octets, SHA-256 {checksum.hexdigest()}")
 
 
-async def main(reactor: object, endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
+if __name__ == "__main__":
     delivery = StreamCallback(on_mail)
     delivery.wants_received = False  # what is looked at is what the client has sent, and nothing else
-    factory = SMTPFactory(delivery, limits=Limits(message_size=10 * 1024**3, data_time=24 * 3600))
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
-if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    limits = Limits(message_size=10 * 1024**3, data_time=24 * 3600)
+    serve(SMTPFactory(delivery, limits=limits), *sys.argv[1:])

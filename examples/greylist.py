@@ -2,11 +2,7 @@
 
 import sys
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Discard, Policy, Recipient, Refusal, Reply, Session, SMTPFactory
+from twistsmtp import Discard, Policy, Recipient, Refusal, Reply, Session, SMTPFactory, serve
 
 
 class Greylist(Policy):
@@ -31,13 +27,6 @@ class Greylist(Policy):
             raise Refusal(Reply(450, "4.7.1", f"We have not met: come again in {self.delay:.0f} seconds"))
 
 
-async def main(reactor: object, seconds: str = "60", endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
-    factory = SMTPFactory(Discard(), policies=[Greylist(float(seconds))])
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    seconds, *endpoint = sys.argv[1:] or ["60"]
+    serve(SMTPFactory(Discard(), policies=[Greylist(float(seconds))]), *endpoint)

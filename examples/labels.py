@@ -2,12 +2,7 @@
 
 import sys
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Callback, Extension, Mail, Parameter, Refusal, Reply, Session, SMTPFactory
-from twistsmtp.extensions import load_extensions
+from twistsmtp import Callback, Extension, Mail, Parameter, Refusal, Reply, Session, SMTPFactory, serve
 
 NO_LABEL = Reply(501, "5.5.4", "A label has 1 to 20 letters")
 
@@ -20,6 +15,7 @@ def parse_label(session: Session, text: str | None) -> str:
 
 
 LABEL = Parameter("XLABEL", parse=parse_label, default="none", octets=len(" XLABEL=") + 20)
+XLABEL = Extension(name="xlabel", keyword="XLABEL 20", mail_parameters=(LABEL,))
 
 
 async def on_mail(mail: Mail) -> None:
@@ -27,14 +23,5 @@ async def on_mail(mail: Mail) -> None:
     print(f"{mail.envelope.reverse_path.get(LABEL)}: {mail.email['Subject']!r}", flush=True)
 
 
-async def main(reactor: object, endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
-    xlabel = Extension(name="xlabel", rfc="none", keyword="XLABEL 20", mail_parameters=(LABEL,))
-    factory = SMTPFactory(Callback(on_mail), extensions=[*load_extensions(), xlabel])
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    serve(SMTPFactory(Callback(on_mail), more_extensions=[XLABEL]), *sys.argv[1:])

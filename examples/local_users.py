@@ -4,12 +4,9 @@ import pwd
 import sys
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
-from twistsmtp import Discard, Policy, Recipient, Refusal, Session, SMTPFactory
+from twistsmtp import Discard, Policy, Recipient, Refusal, Session, SMTPFactory, serve
 
 
 class KnownRecipients(Policy):
@@ -29,12 +26,5 @@ async def is_user(name: str) -> bool:
     return name in [user.pw_name for user in await deferToThread(pwd.getpwall)]
 
 
-async def main(reactor: object, endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
-    port = await serverFromString(reactor, endpoint).listen(SMTPFactory(Discard(), policies=[KnownRecipients(is_user)]))
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    serve(SMTPFactory(Discard(), policies=[KnownRecipients(is_user)]), *sys.argv[1:])

@@ -3,14 +3,9 @@
 import sys
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Mailbox, Policy, Recipient, Refusal, Reply, ReversePath, Session, SMTPFactory, parse_mailbox
+from twistsmtp import Policy, Recipient, Refusal, Relay, Reply, ReversePath, Session, SMTPFactory, parse_mailbox, serve
 from twistsmtp.client import Destination
 from twistsmtp.delivery.api import DeliveryTransaction
-from twistsmtp.delivery.relay import Relay
 
 OWNER = parse_mailbox("friends-owner@example.org")
 
@@ -18,8 +13,8 @@ OWNER = parse_mailbox("friends-owner@example.org")
 class Friends(Policy):
     """friends@example.org is all of its *members*. If one of them is refused, nobody gets the message."""
 
-    def __init__(self, members: list[Mailbox]) -> None:
-        self.members = members
+    def __init__(self, members: str) -> None:
+        self.members = [parse_mailbox(each) for each in members.split(",")]
 
     def rcpt(self, session: Session, recipient: Recipient) -> None:
         """See `Policy`."""
@@ -33,19 +28,11 @@ class Friends(Policy):
 class FromTheList(Relay):
     """Who runs the list hears of what cannot be delivered, and not who wrote (RFC 5321 section 3.9.2)."""
 
-    async def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+    def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """See `Delivery`."""
-        return await super().begin(session, replace(reverse_path, mailbox=OWNER))
-
-
-async def main(reactor: object, host: str, port: str, members: str, endpoint: str = "tcp:8025") -> None:
-    """Serve until the process is stopped."""
-    policy = Friends([parse_mailbox(each) for each in members.split(",")])
-    factory = SMTPFactory(FromTheList(Destination(host=host, port=int(port))), policies=[policy])
-    listening = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", listening.getHost().port, flush=True)
-    await Deferred()
+        return super().begin(session, replace(reverse_path, mailbox=OWNER))
 
 
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    host, port, members, *endpoint = sys.argv[1:]
+    serve(SMTPFactory(FromTheList(Destination(host=host, port=int(port))), policies=[Friends(members)]), *endpoint)

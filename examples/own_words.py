@@ -4,11 +4,7 @@ import sys
 from dataclasses import replace
 from itertools import count
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Callback, Catalogue, Mail, Recipient, Refusal, Reply, Session, SMTPFactory
+from twistsmtp import Callback, Catalogue, Mail, Recipient, Refusal, Reply, Session, SMTPFactory, serve
 
 #: What the server says in place of its own words; `Catalogue` has all of them.
 WORDS = replace(
@@ -31,13 +27,5 @@ async def on_mail(mail: Mail) -> Reply:
     return Reply(250, "2.0.0", f"Your ticket is number {next(tickets)}")
 
 
-async def main(reactor: object, endpoint: str = "tcp:8025:interface=127.0.0.1") -> None:
-    """Serve until the process is stopped."""
-    factory = SMTPFactory(Callback(on_mail, on_rcpt=on_rcpt), hostname="desk.example.org", replies=WORDS)
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
-
-
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    serve(SMTPFactory(Callback(on_mail, on_rcpt=on_rcpt), hostname="desk.example.org", replies=WORDS), *sys.argv[1:])

@@ -5,23 +5,16 @@ A smarthost is 'relay:smtp.example.net:587:tls=required:username=shop:password-f
 
 import sys
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
-
-from twistsmtp import Certificates, PasswdFile, Security, SMTPFactory, portal_for
+from twistsmtp import Certificates, PasswdFile, Security, SMTPFactory, portal_for, serve
 from twistsmtp.delivery.find import make_delivery
 
 
-async def main(reactor: object, certificate: str, accounts: str, smarthost: str, endpoint: str = "tcp:8587") -> None:
-    """Serve until the process is stopped. What the smarthost says of a message, the user is told."""
+def submission(certificate: str, accounts: str, smarthost: str) -> SMTPFactory:
+    """The server. What the smarthost says of a message, the user is told."""
     portal = portal_for(make_delivery(smarthost), PasswdFile(accounts))
     security = Security(tls=Certificates(certificate), portal=portal, require_tls=True, require_auth=True)
-    factory = SMTPFactory(security=security)
-    port = await serverFromString(reactor, endpoint).listen(factory)
-    print("listening on", port.getHost().port, flush=True)
-    await Deferred()
+    return SMTPFactory(security=security)
 
 
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    serve(submission(*sys.argv[1:4]), *sys.argv[4:])

@@ -8,34 +8,26 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
+from twisted.web.static import Data
 
 from twistsmtp import Callback, Limits, Mail, RelayRule, SMTPFactory
 
+page, messages = Data(b"", "text/html; charset=utf-8"), deque[str](maxlen=100)
 
-class Board(Resource):
-    """The page, with the last hundred messages."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: deque[str] = deque(maxlen=100)
-
-    def render_GET(self, request: Request) -> bytes:  # noqa: N802  # twisted.web's name
-        """What a browser is shown."""
-        return b"<!DOCTYPE html><meta charset=utf-8><title>Board</title>" + "".join(self.messages).encode()
-
-    async def on_mail(self, mail: Mail) -> None:
-        """Put a message on the page."""
-        subject = mail.email["Subject"] or "No subject"
-        self.messages.appendleft(f"<h2>{escape(subject)}</h2><pre>{escape(mail.text)}</pre>")
+async def on_mail(mail: Mail) -> None:
+    """Put a message on the page, which has the last hundred."""
+    messages.appendleft(f"<h2>{escape(mail.email['Subject'] or 'No subject')}</h2><pre>{escape(mail.text)}</pre>")
+    page.data = "".join(messages).encode()
 
 
 async def main(reactor: object, smtp: str = "tcp:8025", web: str = "tcp:8080") -> None:
     """Serve both until the process is stopped."""
-    site, board = Resource(), Board()
-    site.putChild(b"", board)
+    site = Resource()
+    site.putChild(b"", page)
     policies, limits = [RelayRule(["localhost"])], Limits(message_size=100_000)
-    mail = SMTPFactory(Callback(board.on_mail), policies=policies, limits=limits)
+    mail = SMTPFactory(Callback(on_mail), policies=policies, limits=limits)
     for endpoint, factory in ((smtp, mail), (web, Site(site))):
         port = await serverFromString(reactor, endpoint).listen(factory)
         print("listening on", port.getHost().port, flush=True)

@@ -51,7 +51,9 @@ class AssemblyTestCase(SynchronousTestCase):
         return make_factories(config, make_certificates(config, self.reactor), self.reactor)[0]
 
     def wrong(self, **values: Any) -> str:
-        return str(self.assertRaises(ConfigError, self.factory, **values))
+        """What is wrong, before all else."""
+        error: ConfigError = self.assertRaises(ConfigError, self.factory, **values)
+        return error.problems[0]
 
     def warned(self, **values: Any) -> list[str]:
         """What is warned of where these settings make a factory."""

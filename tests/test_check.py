@@ -175,7 +175,8 @@ class WrongTests(CheckTestCase):
             "FILE:3: policy 'greylist:/nonexistent/x/db': /nonexistent/x/db: unable to open database file"
         ],
         'listen = "tls:465"\ntls-cert = ["/nowhere/a.pem",\n"/nowhere/b.pem"]\n': [
-            "FILE:2: tls-cert: No such file or directory: /nowhere/a.pem"
+            "FILE:2: tls-cert: No such file or directory: /nowhere/a.pem",
+            "FILE:3: tls-cert: No such file or directory: /nowhere/b.pem",
         ],
         'auth = [\n"memory:ada:TOPSECRET",\n"passwd:/nowhere/users"]\nplaintext-auth = true\n': [
             "FILE:3: auth passwd: "
@@ -189,6 +190,107 @@ class WrongTests(CheckTestCase):
             for error, start in zip(errors, expected, strict=True):
                 self.assertTrue(error.startswith(start), error)
             self.assertNotIn("TOPSECRET", str(errors))
+
+    def test_all_at_once(self) -> None:
+        """What is wrong by itself, whatever else is; each in its own line."""
+        (self.folder / "to").write_text("a@b.test x@b.test\n\nnonsense x y\n* *\n")
+        (self.folder / "from").write_text("a@b.test c@b.test\nb@b.test c@b.test\nd@b.test a@b.test\n")
+        text = f"""
+            hostname = "mx.test"
+            require-tls = true
+            extension = ["size", "nothing", "auth", "more.nothing"]
+            mechanism = ["PLAIN", "NOTHING"]
+            auth = ["memory:ada:TOPSECRET", "nobody:", "passwd:/nowhere/users"]
+            plaintext-auth = true
+            sender-login = "/nowhere/senders"
+            policy = ["rate:client=x", "helo", "recipients:{self.folder}/to",
+              "recipients:{self.folder}/from", "greylist:/nowhere/db"]
+            delivery = ["discard:", "maildir:/nowhere/x", "teleport:"]
+            listen = ["tcp:x", "tcp:0", "tls:0"]
+            [route]
+            "a.test" = "discard:"
+            "b.test" = ["discard:", "teleport:", "mbox:/nowhere/y"]
+        """
+        starts = [
+            "FILE:4: extension: no extension 'nothing': ",
+            "FILE:4: extension: no extension 'more.nothing': ",
+            "FILE:5: mechanism: ",
+            "FILE:6: auth nobody: is no checker; --help lists them",
+            "FILE:6: auth passwd: ",
+            "FILE:15: route b.test 'teleport:': no delivery is called 'teleport'",
+            "FILE:11: delivery 'maildir:/nowhere/x': ",
+            "FILE:11: delivery 'teleport:': no delivery is called 'teleport'",
+            "FILE:9: policy 'rate:client=x': rate: a rate is as 100/h or 20/10m, not 'x'",
+            f"FILE:9: policy 'recipients:{self.folder}/to': recipients: {self.folder}/to: line 3: ",
+            f"FILE:9: policy 'recipients:{self.folder}/to': recipients: {self.folder}/to: line 4: ",
+            f"FILE:10: policy 'recipients:{self.folder}/from': recipients: {self.folder}/from: line 1: a@b.test: no ",
+            f"FILE:10: policy 'recipients:{self.folder}/from': recipients: {self.folder}/from: line 2: b@b.test: no ",
+            "FILE:8: sender-login: ",
+            "FILE:12: listen 'tcp:x': 'x' is not a number",
+            "FILE:12: listen 'tls:0': tls: needs tls-cert",
+        ]
+        errors = self.wrong(text)
+        for error, start in zip(errors, starts, strict=False):
+            self.assertTrue(error.startswith(start), (error, start))
+        self.assertEqual(len(errors), len(starts), errors)
+        self.assertNotIn("TOPSECRET", str(errors))
+
+    def test_settings_and_what_they_name(self) -> None:
+        """What is of no use may be so because of a setting that is wrong, and is not told."""
+        errors = self.wrong(
+            'hostnam = "x"\nmax-size = "huge"\nlisten = ["", "tcp:0", 7]\ntls-cert = 7\n'
+            'auth = ["memory:ada:secret", "certificate"]\npolicy = ["teleport", "helo"]\n[limits]\nhops = "x"\n'
+            '[route]\n"@foo" = "x:"\n"b.test" = ""\n',
+            timeout="x",
+        )
+        names = 'hostnam max-size listen listen tls-cert limits.hops route."@foo" route."b.test" --timeout policy'
+        lines = [
+            "FILE:1",
+            "FILE:2",
+            "FILE:3",
+            "FILE:3",
+            "FILE:4",
+            "FILE:8",
+            "FILE:10",
+            "FILE:11",
+            "--timeout",
+            "FILE:6",
+        ]
+        self.assertEqual([each.partition(": ")[0] for each in errors], lines, errors)
+        for name, error in zip(names.split(), errors, strict=True):
+            self.assertIn(name, error)
+
+    def test_certificates(self) -> None:
+        """Each of them."""
+        broken = self.folder / "broken.pem"
+        broken.write_text("nonsense")
+        errors = self.wrong(
+            f'delivery = "discard:"\ntls-cert = ["{self.certificate}",\n"/nowhere/b.pem",\n"{broken}"]\npolicy = "x"\n'
+        )
+        self.assertEqual([each.partition(": ")[0] for each in errors], ["FILE:3", "FILE:4", "FILE:5"], errors)
+
+    def test_a_delivery_that_nobody_has_given(self) -> None:
+        """It is not in the way of a route for all."""
+        [error] = self.wrong('policy = "helo:x"\n[route]\n"*" = "discard:"\n')
+        self.assertTrue(error.startswith("FILE:1: policy 'helo:x': "), error)
+
+    def test_what_is_of_no_use(self) -> None:
+        """All of it; and where only a policy cannot be made, that as well."""
+        errors = self.wrong(
+            'delivery = "mbox:/nowhere/x"\nrequire-tls = true\nrequire-auth = true\nrelay-authenticated = true\n'
+        )
+        self.assertEqual(
+            errors,
+            [
+                "FILE:2: require-tls is of no use without tls-cert",
+                "FILE:3: require-auth is of no use without auth",
+                "FILE:4: relay-authenticated is of no use without auth",
+            ],
+        )
+        errors = self.wrong('delivery = "mbox:/nowhere/x"\npolicy = "helo:x"\nhostname = "mx.test"\n')
+        self.assertEqual([each.partition(": ")[0] for each in errors], ["FILE:2", "FILE:1"])
+        errors = self.wrong('delivery = "mbox:/nowhere/x"\npolicy = "helo:x"\nrequire-tls = true\n')
+        self.assertEqual([each.partition(": ")[0] for each in errors], ["FILE:2", "FILE:3"])
 
     def test_in_a_file_that_the_file_names(self) -> None:
         senders = self.folder / "senders"

@@ -196,6 +196,20 @@ class FileTests(ConfigTestCase):
         self.assert_refused("FILE: auth: the value is not a text", 'auth = {memory = "ada:TOPSECRET"}')
         self.assert_refused("--auth: the value is not a text", auth=[b"memory:ada:TOPSECRET"])
 
+    def test_several_are_wrong(self) -> None:
+        """All are told; and who asks for that has the others."""
+        text, wrong = 'max-size = "huge"\nnothing = 1\ndomain = ["a.test", 7]\nhostname = "mx.test"\n', list[str]()
+        path = self.mktemp()
+        Path(path).write_text(text)
+        error = self.assertRaises(ConfigError, load, {"timeout": "x"}, path)
+        self.assertEqual(
+            [each.rpartition(": ")[0] or each for each in error.problems][2:], [f"{path}: domain", "--timeout"]
+        )
+        self.assertEqual(str(error), "; ".join(error.problems))
+        config = load({"timeout": "x"}, path, wrong=wrong)
+        self.assertEqual((tuple(wrong), config.hostname), (error.problems, "mx.test"))
+        self.assertEqual(config.limits, Config().limits)
+
     def test_no_file(self) -> None:
         path = self.mktemp()
         error = self.assertRaises(ConfigError, load, NO_OPTIONS, path)

@@ -27,7 +27,7 @@ class ExportTests(SynchronousTestCase):
             "Callback Catalogue Certificates Config Delivery DeliveryTransaction Discard Envelope Extension "
             "IDelivery LMTPFactory Limits Mail MailStream Mailbox Maildir Mechanism Memory Parameter PasswdFile Policy "
             "Recipient Refusal Relay RelayRule Reply ReversePath SMTPFactory SMTPService Security Session Stage "
-            "StreamCallback Verb parse_mailbox portal_for send",
+            "StreamCallback Verb parse_mailbox portal_for send serve",
         )
 
     def test_each_is_there_and_documented(self) -> None:

@@ -16,6 +16,7 @@ from twistsmtp.extensions import load_extensions
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.limits import Limits
 from twistsmtp.protocol import SMTPProtocol
+from twistsmtp.verb import Extension
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -150,6 +151,16 @@ class FactoryTests(SynchronousTestCase):
         old = Old()
         self.assertEqual(Server(old).connect().hello().codes("MAIL FROM:<a@client.test>"), ["250 2.1.0"])
         self.assertEqual(str(old.origin), "a@client.test")
+
+    def test_one_more_extension(self) -> None:
+        """It is offered behind the others, and may have no document."""
+        own = Extension(name="own", keyword="XOWN")
+        by_default, chosen = Server(more_extensions=[own]), Server(extensions=[], more_extensions=[own])
+        self.assertEqual(by_default.factory.registry.extensions[-1], own)
+        self.assertEqual(len(by_default.factory.registry.extensions), len(load_extensions()) + 1)
+        self.assertEqual(chosen.factory.registry.extensions, (own,))
+        self.assertIn("250-XOWN", by_default.connect().hello().say("EHLO client.test")[0])
+        self.assertRegex(chosen.factory.registry.table(), r"\nown +- +- +-")
 
     def test_extensions_by_default_and_by_choice(self) -> None:
         self.assertEqual(len(Server().factory.registry.extensions), len(load_extensions()))

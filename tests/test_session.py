@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.authentication import portal
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy, ScriptedTransaction
 from tests.support import Server
+from twistsmtp.clients import ProxiedAddress
 from twistsmtp.envelope import Parameter, Recipient, ReversePath
 from twistsmtp.later import drive, is_later
 from twistsmtp.security import Security
@@ -19,6 +20,7 @@ from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transaction import Counts
 from twistsmtp.wire.grammar import parse_mailbox
+from twistsmtp.wire.proxy import read_header
 from twistsmtp.wire.reply import Refusal, Reply
 
 ANN = ReversePath(mailbox=parse_mailbox("ann@client.test"))
@@ -211,6 +213,35 @@ class AvatarTests(SynchronousTestCase):
         self.assertEqual(self.left, ["visitor"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_what_is_done_when_the_client_has_gone(self) -> None:
+        """It is done once, and not when TLS begins."""
+        done: list[str] = []
+        for what in ("one", "two"):
+            self.session.at_end(partial(done.append, what))
+        self.session.restart()
+        self.assertEqual(done, [])
+        self.session.end()
+        self.session.end()
+        self.assertEqual(done, ["one", "two"])
+        self.session.at_end(partial(done.append, "late"))
+        self.assertEqual(done, ["one", "two", "late"])
+
+    def test_what_is_done_when_another_client_takes_its_place(self) -> None:
+        done: list[str] = []
+        self.session.at_end(partial(done.append, "one"))
+        self.session.become(IPv4Address("TCP", "192.0.2.9", 1))
+        self.session.at_end(partial(done.append, "other"))
+        self.assertEqual(done, ["one"])
+        self.session.end()
+        self.assertEqual(done, ["one", "other"])
+
+    def test_what_fails_at_the_end_is_logged(self) -> None:
+        done: list[str] = []
+        self.session.at_end(lambda: 1 / 0)
+        self.session.at_end(partial(done.append, "done"))
+        self.session.end()
+        self.assertEqual((done, len(self.flushLoggedErrors(ZeroDivisionError))), (["done"], 1))
+
     def test_what_stays(self) -> None:
         session = self.session
         session.annotations["mark"] = 1
@@ -231,6 +262,28 @@ class ClientTests(SynchronousTestCase):
             (UNIXAddress("/run/x"), "local"),
         ):
             self.assertEqual(new_session(peer).client, client)
+
+    def test_where_it_has_connected_to(self) -> None:
+        for host, text in (
+            (IPv4Address("TCP", "192.0.2.25", 25), "192.0.2.25"),
+            (IPv6Address("TCP", "::ffff:192.0.2.25", 25), "192.0.2.25"),
+            (UNIXAddress("/run/x"), "local"),
+        ):
+            session = Server().factory.new_session(StringTransport(hostAddress=host))
+            self.assertEqual(session.host, text)
+            session.end()
+            self.assertEqual(session.host, "unknown")
+
+    def test_where_a_proxy_says_that_it_has(self) -> None:
+        factory = Server().factory
+        for line, text in (
+            (b"PROXY TCP4 192.0.2.1 192.0.2.25 50000 25\r\n", "192.0.2.25"),
+            (b"PROXY UNKNOWN\r\n", "192.0.2.99"),
+        ):
+            header, _ = read_header(line) or self.fail("no header")
+            transport = StringTransport(hostAddress=IPv4Address("TCP", "192.0.2.99", 25))
+            address = ProxiedAddress(transport.getPeer(), header)
+            self.assertEqual(factory.new_session(transport, address).host, text)
 
     def test_it_can_be_shown(self) -> None:
         session = new_session()

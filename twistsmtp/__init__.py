@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twistsmtp.sasl.api import Mechanism
     from twistsmtp.security import Security
     from twistsmtp.service import SMTPService
+    from twistsmtp.serving import serve
     from twistsmtp.session import Session, Stage
     from twistsmtp.tls.certificates import Certificates
     from twistsmtp.verb import Extension, Verb
@@ -70,6 +71,7 @@ __all__ = [
     "parse_mailbox",
     "portal_for",
     "send",
+    "serve",
 ]
 
 #: Where each name is from. To import them all would cost whoever wants one of them, as twistd's plugins do, the time
@@ -93,6 +95,7 @@ _ORIGINS = {
     "sasl.api": ("Mechanism",),
     "security": ("Security",),
     "service": ("SMTPService",),
+    "serving": ("serve",),
     "session": ("Session", "Stage"),
     "tls.certificates": ("Certificates",),
     "verb": ("Extension", "Verb"),

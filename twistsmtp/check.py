@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -22,14 +22,25 @@ from cryptography import x509
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from twistsmtp.assembly import make_certificates, make_endpoint, make_factories, make_monitor, parts_of, reason
-from twistsmtp.config import Config, load
+from twistsmtp.assembly import (
+    make_certificates,
+    make_endpoint,
+    make_factories,
+    make_monitor,
+    naming,
+    parts_of,
+    reason,
+)
+from twistsmtp.config import Config, ConfigError, load
 from twistsmtp.delivery.route import EVERYBODY
+from twistsmtp.extensions import load_extensions
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.lifecycle import Parts
 from twistsmtp.limits import Limits
 from twistsmtp.log import one_line
+from twistsmtp.sasl import load_mechanisms
 from twistsmtp.settings import limits
+from twistsmtp.textfile import BadLines
 from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.development import is_development
 from twistsmtp.tomllines import Entry, line_of, line_of_error, scan
@@ -67,10 +78,10 @@ def check(
     source = _Source(file, frozenset(options))
     wrong: list[str] = []
     with _warnings() as warnings:
-        config = _attempt(wrong, load, options, file)
+        config = _attempt(wrong, partial(load, wrong=wrong), options, file)
         warnings.extend(_dangers(config) if config is not None else ())
         parts = _make(config, wrong, reactor) if config is not None else None
-    errors.writelines(f"{source.locate(each)}\n" for each in (*warnings, *wrong))
+    errors.writelines(f"{source.locate(each)}\n" for each in dict.fromkeys((*warnings, *wrong)))
     if wrong or config is None or parts is None:
         return 1
     output.write("\n".join(_describe(config, parts, file, parent or {})) + "\n")
@@ -90,10 +101,29 @@ class _Parts:
 
 
 def _make(config: Config, wrong: list[str], reactor: Any) -> _Parts | None:
-    """All that *config* describes, or ``None``; each thing that cannot be made adds to *wrong*."""
+    """All that *config* describes, or ``None``; each thing that cannot be made adds to *wrong*.
+
+    :param wrong: what is wrong with *config* by now. If there is something, what depends on several settings is not
+        told: it may be wrong because of that.
+    """
+    if wrong:
+        _sound(config, wrong, reactor)
+        return None
     certificates = _attempt(wrong, make_certificates, config, reactor)
+    if wrong and len(config.tls_key) in (0, len(config.tls_cert)):
+        for number, path in enumerate(config.tls_cert):
+            one = replace(config, tls_cert=(path,), tls_key=config.tls_key[number : number + 1])
+            _attempt(wrong, make_certificates, one, reactor)
     encrypts = not config.tls_cert or certificates is not None  # else that is wrong, and has been said
-    factories = _attempt(wrong, make_factories, config, certificates, reactor)
+    together: list[str] = []
+    factories = _attempt(together, make_factories, config, certificates, reactor)
+    if factories is None:
+        before = len(wrong)
+        sound = _sound(config, wrong, reactor)
+        if len(wrong) == before:
+            wrong.extend(together)
+        elif sound is not None:
+            config, factories = sound, _attempt(wrong, make_factories, sound, certificates, reactor)
     for setting, texts in ("listen", config.listen), ("listen-lmtp", config.listen_lmtp):
         for text in texts:
             plain = text.removeprefix("proxy:")
@@ -107,13 +137,64 @@ def _make(config: Config, wrong: list[str], reactor: Any) -> _Parts | None:
     return None if factories is None else _Parts(certificates, *factories)
 
 
+def _sound(config: Config, wrong: list[str], reactor: Any) -> Config | None:
+    """*config* without the deliveries and policies that cannot be made. Each of them adds to *wrong*, as do extensions,
+    mechanisms and checkers; without these it would be another, and so it is ``None``.
+
+    :param wrong: if something is in there, settings that checkers need may be missing because of that.
+    """
+    bare, certain = Config(hostname=config.hostname), not wrong
+
+    def makes(**part: Any) -> bool:
+        """Whether one thing can be made, where there is nothing else."""
+        problems: list[str] = []
+        made = _attempt(problems, make_factories, replace(bare, **part), None, reactor)
+        wrong.extend(each for each in problems if certain or " is of no use " not in each)
+        return made is not None
+
+    def loads(setting: str, load: Callable[[list[str]], object], names: Iterable[str]) -> tuple[str, ...]:
+        def load_one(name: str) -> object:
+            with naming(setting):
+                return load([name])
+
+        return tuple(name for name in names if _attempt(wrong, load_one, name) is not None)
+
+    extensions = loads("extension", load_extensions, config.extensions)
+    mechanisms = loads("mechanism", load_mechanisms, config.mechanisms)
+    needs = ("listen", "listen_lmtp", "tls_cert", "tls_client_ca", "tls_client_cert")
+    accounts = {"mechanisms": mechanisms, "plaintext_auth": True, **{name: getattr(config, name) for name in needs}}
+    auth = tuple(text for text in config.auth if makes(auth=(text,), **accounts))
+    routes = [(key, tuple(text for text in texts if makes(routes=((key, (text,)),)))) for key, texts in config.routes]
+    deliveries = tuple(text for text in config.deliveries if makes(delivery=text)) or bare.delivery
+    left = replace(
+        config,
+        delivery=config.delivery if deliveries == config.deliveries else deliveries,
+        routes=tuple(each for each in routes if each[1]),
+        policies=tuple(text for text in config.policies if makes(policies=(text,))),
+        sender_login=config.sender_login if makes(sender_login=config.sender_login) else "",
+    )
+    return left if (extensions, mechanisms, auth) == (config.extensions, config.mechanisms, config.auth) else None
+
+
 def _attempt(wrong: list[str], make: Callable[..., T], *arguments: Any) -> T | None:
     """What *make* makes, unless it cannot, which adds to *wrong*."""
     try:
         return make(*arguments)
     except (ValueError, OSError) as error:
-        wrong.append(one_line(str(error)))
+        wrong.extend(map(one_line, _sentences(error)))
         return None
+
+
+def _sentences(error: Exception) -> Sequence[str]:
+    """What *error* says, in a sentence for each thing that is wrong."""
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        return error.problems
+    said, cause = str(error), error.__cause__
+    while cause is not None and not isinstance(cause, BadLines):
+        cause = cause.__cause__
+    if cause is None:
+        return [said]
+    return [said.replace(str(cause), f"line {number}: {text}") for number, text in cause.problems.items()]
 
 
 def _dangers(config: Config) -> Iterator[str]:

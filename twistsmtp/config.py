@@ -37,8 +37,15 @@ DEFAULT_DELIVERY = "maildir:Maildir:create=yes"
 
 
 class ConfigError(ValueError):
-    """A setting is wrong. The text is one line that names the setting, the file that has it, and its value unless there
-    may be a secret in it."""
+    """Settings are wrong. The text is one line, parted by ``;``.
+
+    :param problems: a line for each, that names the setting, the file that has it, and its value unless there may be a
+        secret in it.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 def machine_name() -> str:
@@ -118,6 +125,8 @@ class Config:
     #: Twisted's endpoint string of where metrics are, and whether the server is ready; nowhere if it is empty.
     metrics: str = ""
     limits: Limits = field(default_factory=Limits)
+    #: How many processes ``twistd smtp`` is to take mail in.
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -141,16 +150,21 @@ _BY_NAME = {setting.name: setting for setting in (*SETTINGS, *limits())}
 _TABLES = {name.rpartition(".")[0] for name in _BY_NAME} - {""}
 
 
-def load(options: Mapping[str, object], file: str | None = None, hostname: str = "") -> Config:
+def load(
+    options: Mapping[str, object], file: str | None = None, hostname: str = "", *, wrong: list[str] | None = None
+) -> Config:
     """The configuration that *file* and *options* make; *options* win.
 
     :param options: the values by the names of `SETTINGS`: text, or what TOML would have there.
     :param file: the path of a TOML file.
     :param hostname: the name of the server where neither has one; by default the machine's.
-    :raises ConfigError: a value is wrong, a name is unknown, or the file cannot be read.
+    :param wrong: is told what is wrong with settings, which then are as if nobody had set them.
+    :raises ConfigError: without *wrong* that is what is raised: a value is wrong, or a name is unknown. The file cannot
+        be read.
     """
-    values = _values(_flat(_read(file)), f"{file}: ") if file is not None else {}
-    values |= _values(options.items(), "--")
+    problems: list[str] = []
+    values = _values(_flat(_read(file)), f"{file}: ", problems) if file is not None else {}
+    values |= _values(options.items(), "--", problems)
     if hostname:
         values.setdefault("hostname", hostname)
     path = {target: values.pop(f"limits.path.{target}") for target in _targets(values, "limits.path.")}
@@ -160,7 +174,11 @@ def load(options: Mapping[str, object], file: str | None = None, hostname: str =
     config = Config(**values, limits=Limits(**chosen))
     if not (config.listen or config.listen_lmtp):
         source = "--" if "listen" in options else f"{file}: "
-        raise ConfigError(f"{source}listen: that is nowhere, and there is no listen-lmtp")
+        problems.append(f"{source}listen: that is nowhere, and there is no listen-lmtp")
+    if problems and wrong is None:
+        raise ConfigError(*problems)
+    if wrong is not None:
+        wrong.extend(problems)
     return config
 
 
@@ -188,32 +206,54 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def _values(raw: Iterable[tuple[str, object]], source: str) -> dict[str, Any]:
-    """What one source sets, by target."""
+def _values(raw: Iterable[tuple[str, object]], source: str, problems: list[str]) -> dict[str, Any]:
+    """What one source sets, by target; what is wrong adds to *problems*."""
     values: dict[str, Any] = {}
     for name, value in raw:
-        setting = _BY_NAME.get(name)
-        if name in _TABLES:
-            raise ConfigError(f"{source}{name} is a table, [{name}]")
-        if setting is None:
-            near = get_close_matches(name, _BY_NAME, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{source}{name!r} is not a setting{hint}")
-        if setting.target in values:
-            raise ConfigError(f"{source}{name} is set twice")
-        values[setting.target] = _parse(setting, value, source + name)
+        try:
+            setting = _setting(name, source)
+            if setting.target in values:
+                raise ConfigError(f"{source}{name} is set twice")
+            values[setting.target] = _parse(setting, value, source + name)
+        except ConfigError as error:
+            problems.extend(error.problems)
     return values
+
+
+def _setting(name: str, source: str) -> Setting:
+    if name in _TABLES:
+        raise ConfigError(f"{source}{name} is a table, [{name}]")
+    if name not in _BY_NAME:
+        near = get_close_matches(name, _BY_NAME, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{source}{name!r} is not a setting{hint}")
+    return _BY_NAME[name]
 
 
 def _parse(setting: Setting, value: object, where: str) -> object:
     if setting.many is None:
         return _parse_one(setting, value, where)
     if setting.kind is ROUTE and isinstance(value, dict):
-        return setting.many([_parse_one(setting, {key: each}, f'{where}."{key}"', each) for key, each in value.items()])
+        return setting.many(
+            _parse_each(setting, [({key: each}, f'{where}."{key}"', each) for key, each in value.items()])
+        )
     given = value if isinstance(value, list) else [value]
     if not (given or setting.empty):
         raise ConfigError(f"{where}: there is none in the list")
-    return setting.many([_parse_one(setting, each, where) for each in given])
+    return setting.many(_parse_each(setting, [(each, where, each) for each in given]))
+
+
+def _parse_each(setting: Setting, given: Iterable[tuple[object, str, object]]) -> list[object]:
+    parsed: list[object] = []
+    problems: list[str] = []
+    for value, where, shown in given:
+        try:
+            parsed.append(_parse_one(setting, value, where, shown))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(*problems)
+    return parsed
 
 
 def _parse_one(setting: Setting, value: object, where: str, given: object = None) -> object:

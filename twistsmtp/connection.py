@@ -346,6 +346,7 @@ class Connection(LineReceiver):
                 self.transport.abortConnection()
         elif self._pending is not None:  # it is the server's turn
             if now - self._waiting_since > limits.answer_time:
+                self._waiting_since = now  # for what is asked next, where a policy that takes too long is passed by
                 self._pending.cancel()
         elif now - self.last_heard > limits.idle_time:
             self.close(replies.idle_timeout)

@@ -50,6 +50,7 @@ class SMTPFactory(ServerFactory):
         takes mail.
     :param security: the certificates for STARTTLS, the portal, and what is required of clients.
     :param extensions: what EHLO offers; by default all that is safe.
+    :param more_extensions: what it offers behind these: those of one's own.
     :param strict_greeting: hold the greeting back for a moment, and refuse a client that does not wait for it.
     :param reactor: the clock; by default the global reactor.
     """
@@ -73,6 +74,7 @@ class SMTPFactory(ServerFactory):
         limits: Limits | None = None,
         replies: Catalogue | None = None,
         extensions: Sequence[Extension] | None = None,
+        more_extensions: Sequence[Extension] = (),
         strict_greeting: bool = False,
         reactor: IReactorTime | None = None,
     ) -> None:
@@ -81,13 +83,15 @@ class SMTPFactory(ServerFactory):
         self.security = security or Security()
         self.limits = limits or Limits()
         self.replies = self.default_replies if replies is None else _over(self.default_replies, replies)
-        self.registry = Registry(self.verbs, load_extensions() if extensions is None else extensions)
+        offered = load_extensions() if extensions is None else extensions
+        self.registry = Registry(self.verbs, (*offered, *more_extensions))
         self.policies = tuple(policies)
         self.checks = checks_of(self.policies)
         self.strict_greeting = strict_greeting
         self.greeting = self.replies.greeting.fill(hostname=self.hostname)
         self.connections: set[SMTPProtocol] = set()
-        self._clients = Clients()
+        #: How many connections there are, by whom they are counted for.
+        self.clients = Clients()
         self._reactor = reactor
         self._sweep: IDelayedCall | None = None
         self._sessions = 0
@@ -136,7 +140,8 @@ class SMTPFactory(ServerFactory):
             clock=self.reactor,
             lmtp=self.lmtp,
             proxy=proxied.header if proxied else None,
-            clients=self._clients,
+            clients=self.clients,
+            transport=transport,
         )
 
     def receive(self, session: Session) -> Later[None]:
@@ -147,21 +152,21 @@ class SMTPFactory(ServerFactory):
         """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
         client = protocol.session.network
         self.connections.add(protocol)
-        self._clients.enter(client)
+        self.clients.enter(client)
         if self._sweep is None:
             self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)
         if self._drained is not None:
             return self.replies.shutting_down.fill(hostname=self.hostname)
-        if len(self.connections) > self.limits.connections:
+        if self.clients.total > self.limits.connections:
             return self.replies.too_many_connections
-        if client and self._clients.count(client) > self.limits.connections_per_client:
+        if client and self.clients.count(client) > self.limits.connections_per_client:
             return self.replies.too_many_from_client
         return None
 
     def release(self, protocol: SMTPProtocol) -> None:
         """*protocol* is gone."""
         self.connections.discard(protocol)
-        self._clients.leave(protocol.session.network)
+        self.clients.leave(protocol.session.network)
         if not self.connections:
             if self._sweep is not None:
                 self._sweep.cancel()

@@ -1,8 +1,8 @@
 """``twistd smtp`` is stopped, started and told to read its files again, and whoever is in the middle of a message
 notices nothing of it.
 
-Each server of `LoadTests` inherits the socket that the one before it listened on, as under systemd. So nobody is turned
-away, either: who connects while there is no server waits for the next one.
+Each server of `LoadTestCase` inherits the socket that the one before it listened on, as under systemd. So nobody is
+turned away, either: who connects while there is no server waits for the next one.
 """
 
 import json
@@ -11,27 +11,17 @@ import signal
 import smtplib
 import socket
 import sys
-from itertools import count
+from functools import partial
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, DeferredQueue, gatherResults
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.protocols.basic import LineReceiver
 
 from tests.clients.kit import ROOT, TWISTD, Process
+from tests.clients.load import Load
 from tests.clients.submission import SubmissionTestCase
-from tests.tls.support import authority
-
-#: How often the server is told to read its files again, and how often it is stopped and started, taken together.
-TIMES = int(os.environ.get("TWISTSMTP_DRAINS", "20"))
-#: Clients, of whom every other one uses STARTTLS; and messages between one signal and the next.
-CLIENTS = 16
-BETWEEN = 24
+from twistsmtp.config import load
+from twistsmtp.service import SMTPService
 
 
 class DrainTestCase(SubmissionTestCase):
@@ -155,130 +145,100 @@ class StopTests(DrainTestCase):
         self.assertEqual([*self.stored_here()], [])
 
 
-class Unexpected(Exception):
-    """Another reply came than the one that was to; or, of code 0, the end of the connection."""
+class LoadTestCase(DrainTestCase):
+    """Many clients, and what becomes of their messages."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"got {code}")
-        self.code = code
+    #: Clients, lines of each message, messages between one signal and the next, and how often there is one: by turns
+    #: the server is told to read its files again, and is stopped and started.
+    CLIENTS, LINES, BETWEEN, TIMES = 16, 500, 24, 0
 
+    async def reload(self, turn: int) -> None:
+        """Have the server read its files, of which *turn* has changed something."""
+        raise NotImplementedError
 
-class Client(LineReceiver):
-    """One connection."""
+    async def restart(self) -> None:
+        """Stop it, and start it."""
+        raise NotImplementedError
 
-    def __init__(self) -> None:
-        self.codes: DeferredQueue[int] = DeferredQueue()
+    async def stop(self) -> None:
+        """Stop it."""
+        raise NotImplementedError
 
-    def lineReceived(self, line: bytes) -> None:
-        if line[3:4] != b"-":
-            self.codes.put(int(line[:3]))
-
-    def connectionLost(self, reason: object = None) -> None:
-        self.codes.put(0)
-
-    async def expect(self, *codes: int) -> None:
-        """Wait for replies.
-
-        :raises Unexpected: another one came.
-        """
-        for code in codes:
-            came = await self.codes.get()
-            if came != code:
-                raise Unexpected(came)
-
-
-class LoadTests(DrainTestCase):
-    """Clients that send one message after the other, each in pieces, and connect again when they are told to go."""
-
-    timeout = 60 + 5 * TIMES
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.goes_on = True
-        self.numbers = count(1)
-        #: The numbers of the messages that got their 250, and how connections ended before they should have.
-        self.accepted: list[int] = []
-        self.broken: list[str] = []
-        #: How many connections were ended by 421.
-        self.dismissed = 0
-        self._waiting: tuple[int, Deferred[None]] | None = None
-        trusted = trustRootFromCertificates([Certificate.loadPEM(authority().cert_pem.bytes())])
-        self.tls = optionsForClientTLS("mx.test", trusted)
-
-    async def send(self, *, encrypt: bool) -> None:
-        """Be a client, for as long as it goes on."""
-        from twisted.internet import reactor
-
-        where = clientFromString(reactor, f"tcp:127.0.0.1:{self.port}")
-        while self.goes_on:
-            client: Any = await where.connect(Factory.forProtocol(Client))
-            number = 0
-            try:
-                await self.greet(client, encrypt=encrypt)
-                while self.goes_on:
-                    client.sendLine(b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@mx.test>\r\nDATA")
-                    await client.expect(250, 250, 354)
-                    number = next(self.numbers)
-                    for piece in b"Subject: %d\r\n" % number, b"\r\n", b"hello\r\n" * 500, b"hello\r\n.\r\n":
-                        client.transport.write(piece)
-                        await deferLater(cast(IReactorTime, reactor), 0.002)
-                    await client.expect(250)
-                    self.accept(number)
-                    number = 0
-            except Unexpected as error:
-                if number or error.code != 421:
-                    self.broken.append(f"message {number}: {error}")
-                self.dismissed += 1
-            client.transport.loseConnection()
-
-    async def greet(self, client: Any, *, encrypt: bool) -> None:
-        await client.expect(220)
-        client.sendLine(b"EHLO client.test")
-        await client.expect(250)
-        if encrypt:
-            client.sendLine(b"STARTTLS")
-            await client.expect(220)
-            client.transport.startTLS(self.tls)
-            client.sendLine(b"EHLO client.test")
-            await client.expect(250)
-
-    def accept(self, number: int) -> None:
-        """Message *number* got its 250."""
-        self.accepted.append(number)
-        if self._waiting is not None and len(self.accepted) >= self._waiting[0]:
-            (_, waiting), self._waiting = self._waiting, None
-            waiting.callback(None)
-
-    async def more(self) -> None:
-        """Wait until some more messages have been accepted."""
-        waiting: Deferred[None] = Deferred()
-        self._waiting = len(self.accepted) + BETWEEN, waiting
-        await waiting
-
-    async def test_nobody_is_broken_off(self) -> None:
-        self.configure()
-        process = await self.begin()
-        clients = [Deferred.fromCoroutine(self.send(encrypt=each % 2 == 1)) for each in range(CLIENTS)]
-        for turn in range(TIMES):
-            await self.more()
+    async def trouble(self) -> None:
+        """Reload and restart it in the middle of everything, and see that nobody is the worse for it."""
+        clients = Load(self.port, self.CLIENTS, lines=self.LINES)
+        for turn in range(self.TIMES):
+            await clients.more(self.BETWEEN)
             if turn % 2 == 0:
                 self.issue("mx.pem", "mx.test", f"{turn}.test")
                 self.configure(max_size=1_000_000 + turn)
-                process.signal("HUP")
-                await process.says("the configuration was read again: max-size changed")
+                await self.reload(turn)
             else:
-                process.signal("TERM")
-                await process.ended()
-                self.assertEqual(process.status, -signal.SIGTERM, str(process))
-                self.assertNotIn("Traceback", str(process))
-                process = await self.begin()
-        await self.more()
-        self.goes_on = False
-        await gatherResults(clients)
-        process.signal("TERM")
-        await process.ended()
-
-        self.assertEqual(self.broken, [])
+                await self.restart()
+        await clients.more(self.BETWEEN)
+        await clients.end()
+        await self.stop()
+        self.assertEqual(clients.broken, [])
         numbers = sorted(int(each.octets.split()[1]) for each in self.stored_here())
-        self.assertEqual(numbers, sorted(self.accepted))
-        self.assertGreater(self.dismissed, TIMES // 2)
+        self.assertEqual(numbers, sorted(clients.accepted))
+        self.assertGreater(clients.dismissed, self.TIMES // 2)
+
+
+class ProcessTests(LoadTestCase):
+    """The server as a process of its own, and signals."""
+
+    TIMES = int(os.environ.get("TWISTSMTP_DRAINS", "8"))
+    timeout = 60 + 5 * TIMES
+
+    async def reload(self, turn: int) -> None:
+        self.process.signal("HUP")
+        await self.process.says("the configuration was read again: max-size changed")
+
+    async def restart(self) -> None:
+        await self.stop()
+        self.process = await self.begin()
+
+    async def stop(self) -> None:
+        self.process.signal("TERM")
+        await self.process.ended()
+        self.assertEqual(self.process.status, -signal.SIGTERM, str(self.process))
+        self.assertNotIn("Traceback", str(self.process))
+
+    async def test_nobody_is_broken_off(self) -> None:
+        self.configure()
+        self.process = await self.begin()
+        await self.trouble()
+
+
+class ServiceTests(LoadTestCase):
+    """The server as a service of this process: so it is quick, and can be done often."""
+
+    CLIENTS, LINES, BETWEEN, TIMES = 4, 20, 3, 200
+    timeout = 120
+
+    def begin_here(self) -> None:
+        read = partial(load, {"listen": f"fd:{os.dup(self.listening.fileno())}"}, self.path)
+        self.service = SMTPService(read(), read=read)
+        self.service.startService()
+
+    async def reload(self, turn: int) -> None:
+        await self.service.reload()
+        self.assertEqual(self.service.factory.limits.message_size, 1_000_000 + turn)
+
+    async def restart(self) -> None:
+        await self.stop()
+        self.begin_here()
+
+    async def stop(self) -> None:
+        sessions = [each.session for each in self.service.factory.connections]
+        self.amid.append(sum(each.transaction is not None and each.transaction.opened is not None for each in sessions))
+        await self.service.stopService()
+
+    async def test_nobody_is_broken_off(self) -> None:
+        #: How many clients were in the middle of a message, each time that the service was stopped.
+        self.amid: list[int] = []
+        self.configure()
+        self.begin_here()
+        self.addCleanup(lambda: self.service.running and self.service.stopService())
+        await self.trouble()
+        self.assertGreater(sum(map(bool, self.amid)), self.TIMES // 4, self.amid)

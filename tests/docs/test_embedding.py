@@ -24,6 +24,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.clients.kit import start
 from tests.docs.pages import ROOT, Client, all_blocks, block
 from tests.docs.running import MESSAGE, in_client, listen_anywhere, port_number, send
 from tests.tls.support import authority, issue, write
@@ -51,6 +52,18 @@ class ListeningTests(TestCase):
         self.assertEqual({}, await send(port_number(port)))
         self.assertIs(port, await names["listening"])
         return names
+
+    async def test_serve(self) -> None:
+        """It is a program, and takes mail."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        text = block(PAGE, "serve").text.replace("tcp:8025", "tcp:0:interface=127.0.0.1")
+        program = start(self, [sys.executable, "-c", text], folder=folder, PYTHONPATH=str(ROOT))
+        port = int((await program.says(r"\Alistening on (\d+)\n"))[1])
+        self.assertEqual(["me@localhost"], list(await send(port, to=("me@example.org", "me@localhost"))))
+        self.assertEqual(1, len(list((folder / "Maildir" / "new").iterdir())))
+        program.signal("TERM")
+        self.assertEqual(0, (await program.ended()).status)
 
     async def test_few_lines(self) -> None:
         """They take mail, and the function is called with the message."""

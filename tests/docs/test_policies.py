@@ -243,6 +243,20 @@ class AbilityTests(Talking):
                 *_, last = self.say(client, "EHLO client", "MAIL FROM:<>", *recipients)
                 self.assertEqual(code, last[:3], country)
 
+    def test_at_end(self) -> None:
+        """Who has gone makes room for another."""
+        countries, few = run_block("fields")["Countries"](), run_block("at-end")["FewAtOnce"]()
+        factory = SMTPFactory(Memory(), policies=[countries, few], reactor=Clock())
+        clients = [Client(factory) for _ in range(4)]
+        self.assertEqual(["220"] * 3 + ["421"], [client.hear()[0][:3] for client in clients])
+        clients[0].leave()
+        clients[3].leave()
+        clients += [Client(factory), Client(factory)]
+        self.assertEqual(["220", "421"], [client.hear()[0][:3] for client in clients[4:]])
+        for client in clients:
+            client.leave()
+        self.assertEqual(0, few.there.total())
+
     def test_redirect(self) -> None:
         self.send(run_block("redirect")["OnHoliday"]())
         recipients = [str(each.mailbox) for each in self.memory.messages[-1].envelope.recipients]

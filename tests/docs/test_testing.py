@@ -44,8 +44,8 @@ class TestingPageTests(SynchronousTestCase):
         installed.mkdir()
         (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kit\nVersion: 1\n")
         (installed / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
-        self.put("test_welcome.py", "test_login.py")
-        self.assertIn("3 passed", self.python("-m", "pytest", "-p", "no:cacheprovider"))
+        self.put("test_welcome.py", "test_login.py", "test_small.py")
+        self.assertIn("4 passed", self.python("-m", "pytest", "-p", "no:cacheprovider"))
 
     def test_unittest(self) -> None:
         self.put("test_report.py")
@@ -70,6 +70,19 @@ class TestingPageTests(SynchronousTestCase):
         self.assertEqual(alike(path.read_text())[: len(shown.splitlines())], alike(shown))
         self.put("test_sessions.py")
         self.assertIn("PASSED (successes=1)", self.python("-m", "twisted.trial", "test_sessions"))
+
+    def test_service(self) -> None:
+        """The server that an operator has configured is recorded, too."""
+        (self.folder / "twistsmtp.toml").write_text('hostname = "mx.test"\ndelivery = "memory:"\n')
+        client = """
+import smtplib
+from twistsmtp.testing import ServerThread
+with ServerThread(factory=service.factory) as server, smtplib.SMTP(server.host, server.port):
+    pass
+"""
+        self.python("-c", f"{block(PAGE, 'record.tac').text}{client}")
+        [path] = (self.folder / "sessions").iterdir()
+        self.assertIn("S: 220 mx.test ESMTP", path.read_text())
 
     def test_faults(self) -> None:
         """Each that the page lists is there, and takes what is given."""

@@ -1,6 +1,7 @@
 """The DNS as policies ask it."""
 
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.names import dns
 from twisted.names.error import DNSQueryRefusedError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import twistsmtp.policy.dns
 from tests.policy.names import NOTHING, TTL, Names, a, aaaa, ptr, serve_names, txt
+from tests.support import logged
 from twistsmtp.later import awaited
 from twistsmtp.policy.dns import DNS, Joined, NoAnswer, parse_server, together
 
@@ -214,6 +217,87 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
+class DownTests(SynchronousTestCase):
+    """When nothing answers, again and again."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        broken = DNSServerError(dns.Message())
+        self.names = Names({"mx.test": a("192.0.2.1"), "x.bl.test": a("127.0.0.2"), "bad.bl.test": broken}, waits=True)
+        self.dns = DNS(self.names, reactor=self.clock, time_limit=5)
+        self.numbers = count()
+
+    def seconds(self, zone: str = "", name: str = "") -> float | None:
+        """How long a question waits for nothing; ``None`` if it is not asked."""
+        try:
+            asked = self.dns.a(name or f"{next(self.numbers)}.{zone or 'test'}", zone)
+        except NoAnswer:
+            return None
+        waiting = Deferred.fromCoroutine(wait(asked)).addErrback(lambda failure: failure.trap(NoAnswer))
+        began = self.clock.seconds()
+        while not waiting.called:
+            self.clock.advance(0.5)
+        return self.clock.seconds() - began
+
+    def answer(self, name: str, zone: str = "") -> None:
+        waiting = Deferred.fromCoroutine(wait(self.dns.a(name, zone))).addErrback(lambda failure: None)
+        self.names.release()
+        self.successResultOf(waiting)
+
+    def test_a_zone(self) -> None:
+        """It is not asked any more, but once in a while, to see; the others are."""
+        self.assertEqual([5, 5, 5, None, None], [self.seconds("bl.test") for _ in range(5)])
+        self.assertEqual(3, len(self.names.asked))
+        self.assertEqual(5, self.seconds("other.test"))
+        self.clock.advance(25)
+        self.assertEqual([5, None], [self.seconds("bl.test") for _ in range(2)])
+        self.clock.advance(30)
+        self.answer("x.bl.test", "bl.test")
+        self.assertEqual([5, 5, 5, None], [self.seconds("bl.test") for _ in range(4)])
+
+    def test_a_zone_that_cannot_tell(self) -> None:
+        for _ in range(3):
+            self.answer("bad.bl.test", "bl.test")
+        self.assertIsNone(self.seconds("bl.test"))
+
+    def test_what_is_known_is_known(self) -> None:
+        self.answer("x.bl.test", "bl.test")
+        for _ in range(3):
+            self.seconds("bl.test")
+        self.assertEqual(("127.0.0.2",), self.dns.a("x.bl.test", "bl.test"))
+
+    def test_name_servers(self) -> None:
+        """They are asked, and waited for less; the first answer ends that."""
+        with logged("twistsmtp.policy") as events:
+            self.assertEqual([5, 5, 5, 1, 1], [self.seconds() for _ in range(5)])
+        self.assertEqual(1, len(events))
+        self.answer("mx.test")
+        self.assertEqual(5, self.seconds())
+
+    def test_name_servers_that_cannot_tell(self) -> None:
+        """They are there. Whoever has the zone is down, and that is no matter of others."""
+        for _ in range(2):
+            self.seconds()
+        self.answer("bad.bl.test")
+        self.assertEqual([5, 5, 5, 1], [self.seconds() for _ in range(4)])
+
+    def test_nobody_waits(self) -> None:
+        """What was taken back has neither failed nor been answered."""
+        for _ in range(2):
+            self.seconds()
+        for number in range(3):
+            waiting = Deferred.fromCoroutine(wait(self.dns.a(f"taken{number}.test")))
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+        self.assertEqual([5, 1], [self.seconds() for _ in range(2)])
+
+    def test_reload(self) -> None:
+        for _ in range(4):
+            self.seconds("bl.test")
+        self.dns.reload()
+        self.assertEqual(5, self.seconds("bl.test"))
+
+
 class JoinedTests(SynchronousTestCase):
     def test_later(self) -> None:
         asked: Deferred[int] = Deferred()
@@ -300,7 +384,9 @@ class RealTests(TestCase):
 
     async def test_answers(self) -> None:
         self.assertEqual(("192.0.2.1",), await awaited(self.dns.a("mx.test")))
-        self.assertEqual(("2001:db8::1",), await awaited(self.dns.aaaa("mx.test")))
+        with capturedLogs() as events:
+            self.assertEqual(("2001:db8::1",), await awaited(self.dns.aaaa("mx.test")))
+        self.assertEqual([], [each for each in events if "protocol" in (formatEvent(each) or "")])
         self.assertEqual(("mx.test",), await awaited(self.dns.ptr(ip_address("192.0.2.1"))))
 
     async def test_nothing(self) -> None:

@@ -12,6 +12,7 @@ from twisted.names import dns
 from twisted.names.error import DNSServerError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+import twistsmtp.policy.dns
 from tests.authentication import plain, secured
 from tests.policy.names import Names, a, serve_names, txt
 from tests.support import Client, Server, logged, split_replies
@@ -156,6 +157,12 @@ class PolicyTests(SynchronousTestCase):
         reply = self.rcpt(self.connect("two.test"))
         self.assertEqual("554 5.7.1 192.0.2.1 is listed by two.test: ask there for the reason", reply)
 
+    def test_no_room_for_another_question(self) -> None:
+        """Listed is listed."""
+        client = self.connect("bl.test")
+        self.patch(twistsmtp.policy.dns, "_MOST", 0)
+        self.assertEqual("554 5.7.1 192.0.2.1 is listed by bl.test: ask there for the reason", self.rcpt(client))
+
     def test_hostile_text(self) -> None:
         """It cannot add a line, and has an end."""
         self.names.records[f"{LISTED}.bl.test"] = [*a("127.0.0.2"), *txt("x\r\n250 OK\x1b[2J\xff", "y" * 250)]
@@ -258,13 +265,46 @@ class SlowTests(PolicyTests):
         self.assertEqual([OK], client.codes())
         self.assertEqual({f"{LISTED}.bl.test", f"{LISTED}.two.test"}, set(self.names.cancelled))
 
+    def test_both_kinds_at_one_time(self) -> None:
+        client = self.connect("bl.test", "@dbl.test")
+        client.server.clock.advance(1)
+        client.say("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>")
+        client.server.clock.advance(5)
+        self.assertEqual([OK], client.codes())
+
+    def test_one_that_is_down(self) -> None:
+        """It costs the first clients time, and not those behind them; but one in a while, that sees."""
+        server = self.server("bl.test")
+        waited = []
+        for pause in (0, 0, 0, 0, 0, 30, 0):
+            server.clock.advance(pause)
+            client = server.connect().hello()
+            client.say("MAIL FROM:<a@client.test>")
+            codes = client.codes("RCPT TO:<b@mx.test>")
+            waited.append(not codes)
+            server.clock.advance(5)
+            self.assertEqual([OK], codes + client.codes())
+        self.assertEqual([True] * 3 + [False] * 2 + [True, False], waited)
+
+    def test_a_client_that_goes_before_it_has_to_wait(self) -> None:
+        client = self.connect("bl.test", "two.test")
+        client.vanish()
+        self.assertEqual({f"{LISTED}.bl.test", f"{LISTED}.two.test"}, set(self.names.cancelled))
+        self.assertEqual([], client.server.clock.getDelayedCalls())
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_a_client_in_the_place_of_another(self) -> None:
+        client = self.connect("bl.test", peer="192.0.2.9", extensions=[*load_extensions(), xclient(["192.0.2.9"])])
+        client.say("XCLIENT ADDR=192.0.2.1", "EHLO client.test")
+        self.assertEqual(["9.2.0.192.bl.test"], self.names.cancelled)
+
     def test_no_text_in_time(self) -> None:
         """Listed is listed."""
         client = self.connect("bl.test")
         client.say("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>")
         self.names.release()
         self.assertEqual([], client.codes())
-        client.server.clock.advance(5)
+        client.server.clock.advance(1)
         self.assertEqual([f"{REFUSED} 192.0.2.1 is listed by bl.test: ask there for the reason"], client.say())
 
     def test_a_client_that_does_not_wait(self) -> None:

@@ -5,13 +5,13 @@ import textwrap
 from pathlib import Path
 
 import twisted.plugins
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.plugin import IPlugin, pluginPackagePaths
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy
+from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedDelivery, ScriptedPolicy
 from tests.support import Client, Server
 from twistsmtp.envelope import ReversePath
 from twistsmtp.policy import find
@@ -196,11 +196,23 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_one_that_takes_too_long(self) -> None:
-        """The client is told to come again, whatever was chosen: nobody knows what the policy would have said."""
-        for on_failure in ("defer", "pass"):
-            script = Script(policy_mail=Answer(LATER[0]))
-            client = self.connect(script, on_failure)
-            self.assertEqual([], client.codes("MAIL FROM:<a@x.test>"))
-            client.server.clock.pump([10] * 61)
-            self.assertEqual(["451 4.3.0"], client.codes())
-            self.flushLoggedErrors()
+        """It has failed."""
+        for on_failure, said in (("defer", ["451 4.3.0"]), ("pass", ["250 2.1.0"])):
+            for how in LATER:
+                script = Script(policy_mail=Answer(how))
+                client = self.connect(script, on_failure)
+                self.assertEqual([], client.codes("MAIL FROM:<a@x.test>"))
+                client.server.clock.pump([10] * 61)
+                self.assertEqual(said, client.codes(), (on_failure, how))
+                self.assertEqual(1, len(self.flushLoggedErrors(CancelledError)), (on_failure, how))
+
+    def test_what_is_asked_after_that_has_its_own_time(self) -> None:
+        script = Script(policy_mail=Answer(LATER[0]), begin=Answer(LATER[0]))
+        policy = ScriptedPolicy(script)
+        policy.on_failure = "pass"
+        client = Server(ScriptedDelivery(script), policies=[policy]).connect().hello()
+        client.say("MAIL FROM:<a@x.test>")
+        client.server.clock.pump([10] * 119)
+        script.release_all()
+        self.assertEqual(["250 2.1.0"], client.codes())
+        self.assertEqual(1, len(self.flushLoggedErrors(CancelledError)))

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.authentication import USER, plain, secured
 from tests.lmtp import LMTPServer
 from tests.policy.maps import known
-from tests.support import Server
+from tests.support import Server, Wire
+from twistsmtp.clients import ProxiedAddress
 from twistsmtp.policy.find import make_policy
 from twistsmtp.policy.helo import HeloSanity
+from twistsmtp.wire.proxy import read_header
 
 OK, REFUSED = "250 2.1.0", "550 5.7.1"
 
@@ -50,6 +53,15 @@ class NameTests(SynchronousTestCase):
         names = ("mail.example.org", "[203.0.113.9]", "203.0.113.9", "[IPv6:2001:DB8:0::9]", "[2001:db8::9]")
         self.assertEqual([REFUSED] * 5, codes(names, own=own))
         self.assertEqual([OK, OK], codes(("example.org", "[203.0.113.8]"), own=own))
+
+    def test_where_the_client_has_connected_to(self) -> None:
+        """Whatever that is; also where a proxy says it."""
+        host = Wire(Clock(), IPv4Address("TCP", "192.0.2.1", 1)).getHost().host
+        self.assertEqual([REFUSED, REFUSED, OK], codes((host, f"[{host}]", "[10.255.0.7]")))
+        header, _ = read_header(b"PROXY TCP6 2001:db8::7 2001:db8::25 50000 25\r\n") or self.fail("no header")
+        peer = ProxiedAddress(IPv6Address("TCP", "2001:db8::7", 50000), header)
+        names = ("[IPv6:2001:DB8:0::25]", "[IPv6:2001:db8::26]", f"[{host}]")
+        self.assertEqual([REFUSED, OK, OK], codes(names, peer=peer))
 
     def test_ipv6(self) -> None:
         """An address in brackets is the client's, however it is written."""

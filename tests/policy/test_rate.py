@@ -167,7 +167,17 @@ class LimitsTests(SynchronousTestCase):
         self.serve(sender=Rate(2, 60))
         names = ["ada@x.test", "ADA+1@X.test", "ada+2@x.test", "bob@x.test", "ada@y.test", "+a@x.test", "+b@x.test"]
         self.assertEqual([OK, OK, LATER, OK, OK, OK, OK], offers(self.connect(), *names))
-        self.assertEqual([LATER], offers(self.connect("192.0.2.2"), "ada@x.test"))
+        self.assertEqual([LATER], offers(self.connect(), "ada@x.test"))
+
+    def test_senders_of_others(self) -> None:
+        """Who names somebody's address takes nothing from them, user or not; not even one who has the user's name."""
+        self.serve(sender=Rate(1, 60))
+        self.assertEqual([OK, LATER], offers(self.connect("192.0.2.9"), *["ada@x.test"] * 2))
+        self.assertEqual([OK, LATER], offers(self.connect(user="ada"), *["ada@x.test"] * 2))
+        self.assertEqual([LATER], offers(self.connect("192.0.2.2", "ada"), "ada@x.test"))
+        self.assertEqual([OK, LATER], offers(self.connect(user="192.0.2.1"), *["ada@x.test"] * 2))
+        self.assertEqual([OK, LATER], offers(self.connect(), *["ada@x.test"] * 2))
+        self.assertEqual([LATER], offers(self.connect(user="anonymous"), "ada@x.test"))
 
     def test_null_reverse_path(self) -> None:
         self.serve(sender=Rate(1, 60))

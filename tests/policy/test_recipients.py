@@ -133,20 +133,30 @@ class MapTests(SynchronousTestCase):
             (["a@mx.test b@mx.test", "b@mx.test reject"], "a@mx.test: its target b@mx.test is refused by another line"),
             (["* b@mx.test", "a@mx.test"], "*: no line is for its target b@mx.test"),
         ):
-            self.assertEqual(problem, str(self.assertRaises(ValueError, parsed, *lines)))
+            self.assertEqual({1: problem}, self.assertRaises(BadLines, parsed, *lines).problems)
         parsed("a@mx.test postmaster@mx.test")
 
+    def test_each_line_that_is_wrong(self) -> None:
+        """Also where another alias leads there."""
+        text = "\ufeff# who\n\none@mx.test two@mx.test\r\ntwo@mx.test no@mx.test\nall@mx.test *@x.test,not@mx.test\n"
+        error = self.assertRaises(BadLines, parse_recipient_map, text.encode())
+        said = {
+            4: "two@mx.test: no line is for its target no@mx.test",
+            5: "all@mx.test: no line is for its target not@mx.test",
+        }
+        self.assertEqual(said, error.problems)
+
     def test_aliases_that_go_round(self) -> None:
-        error = self.assertRaises(
-            ValueError, parsed, "z@mx.test a@mx.test", "a@mx.test b@mx.test", "b@mx.test x@l.test", "@l.test a@mx.test"
-        )
-        self.assertEqual("aliases go round: a@mx.test -> b@mx.test -> @l.test -> a@mx.test", str(error))
+        lines = ("z@mx.test a@mx.test", "a@mx.test b@mx.test", "b@mx.test x@l.test", "@l.test a@mx.test")
+        error = self.assertRaises(BadLines, parsed, *lines)
+        said = "aliases go round: @l.test -> a@mx.test -> b@mx.test -> @l.test"
+        self.assertEqual({2: said}, error.problems)
 
     def test_as_many_as_there_may_be(self) -> None:
         lines = [f"a@mx.test t{number}@x.test" for number in range(TARGETS)]
         self.assertEqual(TARGETS, len(targets(parsed(*lines), "a@mx.test") or ()))
         error = self.assertRaises(ValueError, parsed, *lines, "a@mx.test one@x.test")
-        self.assertEqual(f"a@mx.test: more than {TARGETS} targets", str(error))
+        self.assertEqual(f"line 1: a@mx.test: more than {TARGETS} targets", str(error))
         self.assertRaises(ValueError, parsed, *lines, "b@mx.test a@mx.test, one@x.test")
 
     def test_growth_is_bounded(self) -> None:
@@ -161,7 +171,7 @@ class MapTests(SynchronousTestCase):
     def test_too_deep(self) -> None:
         chain = [f"a{number}@mx.test a{number + 1}@mx.test" for number in range(2000)]
         error = self.assertRaises(ValueError, parsed, *chain, "a2000@mx.test")
-        self.assertEqual("a0@mx.test: more than 50 aliases, one behind the other", str(error))
+        self.assertIn("line 1: a0@mx.test: more than 50 aliases, one behind the other; line 2: ", str(error))
 
     @given(st.dictionaries(st.integers(0, 5), st.lists(st.integers(0, 8), max_size=4)))
     def test_any_aliases(self, aliases: dict[int, list[int]]) -> None:
@@ -298,7 +308,9 @@ class PolicyTests(SynchronousTestCase):
         with logged("twistsmtp.textfile") as events:
             self.file.change("a@mx.test b@mx.test\n")
             self.assertEqual([OK], client.codes("RCPT TO:<new@mx.test>"))
-        self.assertEqual(["a@mx.test: no line is for its target b@mx.test"], [each["problem"] for each in events])
+        self.assertEqual(
+            ["line 1: a@mx.test: no line is for its target b@mx.test"], [each["problem"] for each in events]
+        )
 
     def test_a_client_that_does_not_wait(self) -> None:
         threads = Threads()
@@ -319,4 +331,6 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual("recipients: strict is yes or no, not 'maybe'", str(error))
         self.file.change("a@mx.test b@mx.test\n")
         error = self.assertRaises(ValueError, make_policy, f"recipients:{self.file.path}")
-        self.assertEqual(f"recipients: {self.file.path}: a@mx.test: no line is for its target b@mx.test", str(error))
+        self.assertEqual(
+            f"recipients: {self.file.path}: line 1: a@mx.test: no line is for its target b@mx.test", str(error)
+        )

@@ -193,6 +193,18 @@ class WaitingTests(SynchronousTestCase):
         self.server.clock.advance(5)
         self.assertEqual(["250 2.1.0", LATER], client.codes())
 
+    def test_both_questions_have_the_time_together(self) -> None:
+        for policy in ReverseDNS(), make_policy("reverse-dns:timeout=5"):
+            assert isinstance(policy, ReverseDNS)
+            self.assertEqual(2.5, policy._dns._time_limit)
+
+    def test_a_client_that_goes_before_it_has_to_wait(self) -> None:
+        client = self.server.connect().hello()
+        client.vanish()
+        self.assertEqual([reverse(1)], self.names.cancelled)
+        self.assertEqual([], self.server.clock.getDelayedCalls())
+        self.assertEqual([], self.flushLoggedErrors())
+
     def test_a_client_that_does_not_wait(self) -> None:
         client = self.server.connect().hello()
         client.say("MAIL FROM:<>")

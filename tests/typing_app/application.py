@@ -31,6 +31,7 @@ from twistsmtp import (
     StreamCallback,
     Verb,
     parse_mailbox,
+    serve,
 )
 
 NO = Reply(550, "5.7.1", "No")
@@ -100,7 +101,8 @@ class Colors(Policy):
 
     def message(self, session: Session, envelope: Envelope) -> None:
         session.add_field("X-Color", session.notes["color"])
-        print(session.message.open().read(), session.tls.version if session.tls else None)
+        print(session.message.open().read(), session.tls.version if session.tls else None, session.host)
+        session.at_end(lambda: print("gone"))
 
 
 # --- a verb in an extension, and the whole -------------------------------------------------------------------
@@ -120,7 +122,6 @@ XCOLOR: Verb[str] = Verb(
 )
 COLORS = Extension(
     name="colors",
-    rfc="https://example.org/colors",
     keyword=lambda session: "XCOLOR",
     verbs=(XCOLOR,),
     mail_parameters=(COLOR,),
@@ -139,9 +140,13 @@ def factories() -> list[SMTPFactory]:
     policies: list[Policy] = [RelayRule(["example.org"]), Colors()]
     return [
         *(SMTPFactory(each, policies=policies, limits=Limits(recipients=10)) for each in deliveries),
-        LMTPFactory(Count(), security=security, extensions=[COLORS]),
+        LMTPFactory(Count(), security=security, more_extensions=[COLORS]),
     ]
 
 
 def service() -> SMTPService:
     return SMTPService(Config(listen=("tcp:0",), domains=("example.org",), delivery="discard:"))
+
+
+def main() -> None:
+    serve(factories()[0], "tcp:2525", drain_time=5)

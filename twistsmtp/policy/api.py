@@ -8,7 +8,8 @@ command pass on to the next one. A method may answer at once, with a Deferred, o
   known of the client's address does; what came of EHLO is to be written anew when EHLO comes again. ``session.notes``
   are those of one message;
 * put a header field in front of the message: ``session.add_field("X-Spam-Score", "4.2")``;
-* in the phase rcpt, have others get the mail: ``session.redirect(mailbox)``.
+* in the phase rcpt, have others get the mail: ``session.redirect(mailbox)``;
+* have something done when the client has gone: ``session.at_end(function)``.
 
 A policy that looks into messages says ``reads_message = True``: then a message is held until all policies have passed
 it, and ``message`` finds it in ``session.message``::
@@ -20,9 +21,9 @@ it, and ``message`` finds it in ``session.message``::
             if b"\r\nTVqQAA" in session.message.open().read():  # MZ, in base64
                 raise Refusal(Reply(550, "5.7.1", "No programs by mail, please"))
 
-What else a method raises is a failure: it is logged, and the command is deferred by 451, or passes, if ``on_failure``
-is ``"pass"``. What it returns, now or later, is ``None``: after anything else, as a reply that was not raised, the
-command is deferred, and that is logged.
+What else a method raises is a failure, as is an answer that takes longer than `Limits.answer_time`: it is logged, and
+the command is deferred by 451, or passes, if ``on_failure`` is ``"pass"``. What it returns, now or later, is ``None``:
+after anything else, as a reply that was not raised, the command is deferred, and that is logged.
 """
 
 from collections.abc import Sequence
@@ -111,6 +112,7 @@ def _unless_it_fails(method: Check, session: Session, *subject: object) -> Later
 
 
 def _passed(failure: Failure, session: Session) -> None:
-    if failure.check(Refusal, CancelledError):
+    # What is cancelled while the client is there has taken too long (`Limits.answer_time`).
+    if failure.check(Refusal) or (session.over and failure.check(CancelledError)):
         failure.raiseException()
     _log.failure("{id} client={client} a policy failed: passed by", failure, id=session.id, client=session.client)

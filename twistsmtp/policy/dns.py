@@ -11,6 +11,10 @@ nobody can tell, as a server fails or does not answer in time, `NoAnswer` is rai
 Each answer is kept as long as its own time to live says, and one that there is nothing as long as the zone's SOA says
 (RFC 2308); so much of it as there is room for, and the longest unused goes first. Many may ask for the same: one query
 goes out, and it is taken back when the last who waits for it has gone.
+
+What has not answered again and again is remembered (`Circuits`). A *zone*, as that of a DNS list, is not asked for a
+while. Name servers that seem to be down are, and get a fifth of the time: perhaps it is only that strangers had names
+whose own servers are down, and others are not to be taken for nameless by that.
 """
 
 import re
@@ -22,18 +26,22 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IResolver
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.names import client, dns
 from twisted.names.error import AuthoritativeDomainError, DNSNameError, DomainError
 from twisted.python.failure import Failure
 
 from twistsmtp.later import Later
+from twistsmtp.policy.circuits import Circuits
 
 __all__ = ["DNS", "Address", "Joined", "NoAnswer", "parse_server", "together"]
 
 T = TypeVar("T")
+
+_log = Logger(namespace="twistsmtp.policy")
 
 #: An IP address.
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -53,6 +61,8 @@ _RECORDS = 64
 _LONGEST = 3600
 #: Queries at one time. Each has a socket of its own, so that its port cannot be guessed (RFC 5452 section 9.2).
 _MOST = 1000
+#: The part of its time that name servers get that seem to be down.
+_BRIEF = 0.2
 #: Where the name servers are.
 _RESOLV = "/etc/resolv.conf"
 
@@ -157,13 +167,15 @@ class DNS:
         self._time_limit = time_limit
         self._cache = _Cache(room)
         self._pending: dict[_Key, Joined[_Texts]] = {}
+        #: Of zones, and by ``""`` of the name servers themselves.
+        self._circuits = Circuits()
 
-    def a(self, name: str) -> Later[_Texts]:
-        """The IPv4 addresses of *name*.
+    def a(self, name: str, zone: str = "") -> Later[_Texts]:
+        """The IPv4 addresses of *name*; *zone* is as for `ask`.
 
         :raises NoAnswer: nobody can tell.
         """
-        return self.ask(name, dns.A)
+        return self.ask(name, dns.A, zone)
 
     def aaaa(self, name: str) -> Later[_Texts]:
         """The IPv6 addresses of *name*.
@@ -186,24 +198,31 @@ class DNS:
         """
         return self.ask(address.reverse_pointer, dns.PTR)
 
-    def ask(self, name: str, kind: int) -> Later[_Texts]:
+    def ask(self, name: str, kind: int, zone: str = "") -> Later[_Texts]:
         """The records of *kind* that *name* has.
 
         :param name: of A-labels, without a dot at its end.
         :param kind: `twisted.names.dns.A`, `AAAA`, `PTR` or `TXT`.
+        :param zone: whose servers it is that answer, if no stranger has a say in that. It is one of few.
         :raises NoAnswer: nobody can tell.
         """
         key = name.lower(), kind
         if not _NAME.fullmatch(name):
             return ()
-        known = self._cache.get(key, self._clock.seconds())
+        now = self._clock.seconds()
+        known = self._cache.get(key, now)
         if known is not None:
             return known
         joined = self._pending.get(key)
         if joined is None:
             if len(self._pending) >= _MOST:
                 raise NoAnswer(f"{name}: too many questions at one time")
-            joined = Joined(self._query(key).addBoth(self._end, key))
+            time_limit = self._time_limit
+            if not self._circuits.lets_through(zone, now):
+                if zone:
+                    raise NoAnswer(f"{name}: {zone} has not answered lately")
+                time_limit *= _BRIEF
+            joined = Joined(self._query(key, zone, time_limit))
             if not joined.answered:
                 self._pending[key] = joined
         return joined.wait()
@@ -211,6 +230,7 @@ class DNS:
     def reload(self) -> None:
         """Forget what is known."""
         self._cache.clear()
+        self._circuits.clear()
 
     async def stop(self) -> None:
         """Take all questions back, and close what is open. It may be asked again."""
@@ -220,10 +240,6 @@ class DNS:
         if own is not None:
             await own.stop()
 
-    def _end(self, answer: Any, key: _Key) -> Any:
-        self._pending.pop(key, None)
-        return answer
-
     @property
     def _clock(self) -> Any:
         if self._reactor is None:
@@ -232,19 +248,31 @@ class DNS:
             self._reactor = reactor
         return self._reactor
 
-    def _query(self, key: _Key) -> Deferred[_Texts]:
-        answer: Deferred[Any] = maybeDeferred(self._send, *key)
-        answer.addTimeout(self._time_limit, self._clock)
+    def _query(self, key: _Key, zone: str, time_limit: float) -> Deferred[_Texts]:
+        answer: Deferred[Any] = maybeDeferred(self._send, key, time_limit)
+        answer.addTimeout(time_limit, self._clock).addBoth(self._end, key, zone)
         return answer.addCallbacks(partial(self._found, key), partial(self._failed, key))
 
-    def _send(self, name: str, kind: int) -> Any:
+    def _send(self, key: _Key, time_limit: float) -> Any:
+        name, kind = key
         resolver: Any = self._resolver
         if resolver is None:
             if self._own is None:
                 self._own = _Own(self._servers, self._clock)
             resolver = self._own.resolver
-        times = [self._time_limit * part for part in (0.2, 0.3, 0.5)]
+        times = [time_limit * part for part in (0.2, 0.3, 0.5)]
         return resolver.query(dns.Query(name.encode("ascii"), kind, dns.IN), times)
+
+    def _end(self, answer: Any, key: _Key, zone: str) -> Any:
+        """Note whether somebody has answered. To say that one cannot tell is an answer of name servers, and none of the
+        zone's; and where nobody waits any more, who knows."""
+        self._pending.pop(key, None)
+        error = answer.value if isinstance(answer, Failure) else None
+        if error is None or type(error) in _MISSING or not (zone or isinstance(error, (TimeoutError, CancelledError))):
+            self._circuits.answered(zone)
+        elif not isinstance(error, CancelledError) and self._circuits.failed(zone, self._clock.seconds()) and not zone:
+            _log.warn("name servers have not answered several times in a row, and get less time for a while")
+        return answer
 
     def _found(self, key: _Key, sections: tuple[Sequence[Any], Sequence[Any], Sequence[Any]]) -> _Texts:
         answers, authority, _ = sections
@@ -340,8 +368,9 @@ class _Watched:
         self._calls.add(call)
         return call
 
-    def listenUDP(self, *arguments: Any, **options: Any) -> Any:
-        return self._reactor.listenUDP(*arguments, **options)
+    def listenUDP(self, port: int, protocol: Any, *arguments: Any, **options: Any) -> Any:
+        protocol.noisy = False  # there is one for each query
+        return self._reactor.listenUDP(port, protocol, *arguments, **options)
 
     def connectTCP(self, *arguments: Any, **options: Any) -> Any:
         connector = self._reactor.connectTCP(*arguments, **options)

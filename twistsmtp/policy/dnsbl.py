@@ -2,7 +2,8 @@
 
 Each list is asked when a client connects, all at one time and while the session goes on. At RCPT what they say is put
 together: each list has a weight, that of an allow list is negative, and from a threshold on the recipient is refused. A
-list that cannot be asked, or does not answer in time, says nothing, and counts as nothing.
+list that cannot be asked, or does not answer in time, says nothing, and counts as nothing. One that has not answered
+three times in a row is not asked for half a minute.
 
 A list is written as Postfix's ``postscreen_dnsbl_sites`` has it: ``zone=filter*weight``. The filter says which answers
 count, and each of its four numbers may be several: ``127.0.0.[2..11]``, ``127.0.[0..255].[1;3]``. Several filters, each
@@ -19,7 +20,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from twistsmtp.envelope import Recipient
@@ -39,6 +40,8 @@ _log = Logger(namespace="twistsmtp.policy")
 
 #: Characters of a list's reason that a client is told.
 _SHOWN = 200
+#: Seconds in which it is to say it.
+_REASON_TIME = 1.0
 #: Seconds between two complaints about one list.
 _QUIET = 3600.0
 
@@ -210,8 +213,11 @@ class DNSBlockLists(Policy):
     def connect(self, session: Session) -> None:
         """Ask the lists, and wait for nothing."""
         session.annotations.pop("dnsbl", None)
+        session.annotations.pop(self._key, None)
         address = self._strangers.address(session)
-        session.annotations[self._key] = None if address is None else Joined(self._look_up_address(session, address))
+        if address is not None:
+            asked = session.annotations[self._key] = Joined(self._look_up_address(session, address))
+            session.at_end(asked.cancel)
 
     def rcpt(self, session: Session, recipient: Recipient) -> Later[None]:
         """Refuse *recipient*, if the lists have the client or its domains."""
@@ -227,10 +233,8 @@ class DNSBlockLists(Policy):
         await self._dns.stop()
 
     async def _decide(self, session: Session, asked: Joined[tuple[Listing, ...]]) -> None:
-        listings = await asked.wait()
-        if self._of_domains:
-            listings += await self._look_up_domains(session)
-        session.annotations["dnsbl"] = listings
+        addresses, domains = await together([awaited(asked.wait()), self._look_up_domains(session)])
+        listings = session.annotations["dnsbl"] = addresses + domains
         score = sum(each.weight for each in listings)
         if score < self._threshold:
             return
@@ -241,14 +245,15 @@ class DNSBlockLists(Policy):
             client=session.client,
             lists=", ".join(f"{printable(each.subject)} in {each.zone} ({each.weight:+})" for each in listings),
         )
-        reason = await self._reason(worst)
+        reason = await self._reason(session, worst)
         raise Refusal(session.replies.dns_listed.fill(subject=worst.subject, zone=worst.zone, reason=reason))
 
-    async def _reason(self, listing: Listing) -> str:
+    async def _reason(self, session: Session, listing: Listing) -> str:
         """What the list says, in text."""
         try:
-            texts = await awaited(self._dns.txt(listing.name))
-        except NoAnswer:
+            asked = Deferred.fromCoroutine(awaited(self._dns.txt(listing.name)))
+            texts = await asked.addTimeout(_REASON_TIME, session.clock)
+        except (NoAnswer, TimeoutError):
             texts = ()
         return printable(" ".join(texts), _SHOWN) or "ask there for the reason"
 
@@ -278,7 +283,7 @@ class DNSBlockLists(Policy):
     async def _weigh(self, each: DNSList, name: str, now: float) -> int:
         complain = partial(self._complain, each.zone, now)
         try:
-            answers = await awaited(self._dns.a(name))
+            answers = await awaited(self._dns.a(name, each.zone))
         except NoAnswer as error:
             complain(f"does not answer, and counts as nothing: {error}")
             return 0

@@ -4,7 +4,8 @@ A client may call itself what it likes, as far as it is a name at all (which the
 5321 section 4.1.4 forbids to refuse one because its name does not lead to its address. But some names are wrong by
 what they are, and nobody says them but programs that send spam, and a few that are broken:
 
-* the server's own name or address, which it is the first that anybody tries who has only this server's address;
+* the server's own name, or the address that the client has connected to, which is the first that anybody tries who has
+  nothing else;
 * an IP address without brackets, as RFC 5321 section 4.1.3 wants them.
 
 To be strict is to refuse more, which some honest servers have, too: a name without a dot, and an address in brackets
@@ -34,7 +35,8 @@ class HeloSanity(Policy):
     what they like.
 
     :param strict: whether a name without a dot, and another's address in brackets, are refused as well.
-    :param own: names and IP addresses that the server goes by, besides its hostname.
+    :param own: names and IP addresses that the server goes by, besides its hostname and the address that the client has
+        connected to: those that it has behind NAT, for one.
     :param trusted: networks whose clients may say what they like.
     :raises ValueError: one of *trusted* is no network.
     """
@@ -59,7 +61,7 @@ class HeloSanity(Policy):
 
     def _what_is_wrong(self, session: Session, helo: str) -> str:
         name = _comparable(helo)
-        if name == _comparable(session.hostname) or name in self._own:
+        if name in self._own or name in (_comparable(session.hostname), _comparable(session.host)):
             return "that is this server"
         bracketed = helo.startswith("[")
         if not bracketed and isinstance(name, (IPv4Address, IPv6Address)):

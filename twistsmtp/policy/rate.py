@@ -121,7 +121,9 @@ class RateLimits(Policy):
 
     :param client: for each client address (of IPv6, the /64 network); users are counted here, too.
     :param user: for each user.
-    :param sender: for each address in MAIL, without ``+`` and what is behind it; the null reverse-path has no limit.
+    :param sender: for each address in MAIL, without ``+`` and what is behind it, of each user, and of each client
+        address of those who are none: so that nobody uses up what is another's by naming their address. The null
+        reverse-path has no limit.
     :param connections: for each client address.
     :param recipients: whether it is recipients that are counted, and not messages.
     :param trusted: networks for whose clients there is no limit but that of users.
@@ -205,24 +207,25 @@ class RateLimits(Policy):
                     id=session.id,
                     client=session.client,
                     limit=name,
-                    key=printable(str(key)[:_SHOWN]),
+                    key=printable(key[-1][:_SHOWN]),
                 )
                 raise Refusal(session.replies.too_much_mail.fill(whom=_WHOM[name]))
         for _, buckets, key in counted:
             buckets.take(key, now)
 
-    def _keys(self, session: Session, sender: Mailbox | None) -> Iterator[tuple[str, str]]:
+    def _keys(self, session: Session, sender: Mailbox | None) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Whom mail of *sender* counts for, by kind."""
         user = user_of(session)
         if user is not None and "user" in self._buckets:
-            yield "user", user
+            yield "user", (user,)
         if session.peer in self._trusted:
             return
         if session.network and "client" in self._buckets:
-            yield "client", session.network
+            yield "client", (session.network,)
         if sender is not None and "sender" in self._buckets:
             local, host = address_key(sender)
-            yield "sender", f"{without_detail(local)}@{host}"
+            who = ("client", session.network) if user is None else ("user", user)
+            yield "sender", (*who, f"{without_detail(local)}@{host}")
 
 
 _WHOM = {"client": "your address", "user": "you", "sender": "this sender"}

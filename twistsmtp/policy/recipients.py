@@ -47,7 +47,7 @@ from twistsmtp.policy.addresses import (
     split_line,
 )
 from twistsmtp.session import Session
-from twistsmtp.textfile import parse_lines
+from twistsmtp.textfile import BadLines, parse_lines
 from twistsmtp.wire.grammar import GrammarError, Mailbox, parse_mailbox
 from twistsmtp.wire.reply import Refusal
 from twistsmtp.wire.text import printable
@@ -74,19 +74,36 @@ def _is_postmaster(mailbox: Mailbox) -> bool:
 # --- what a file has -----------------------------------------------------------------------------------------
 
 
+class BadTargets(ValueError):
+    """Targets lead nowhere, go round, or are too many.
+
+    :param problems: what is wrong, by the key of the line.
+    """
+
+    def __init__(self, problems: Mapping[Key, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = dict(problems)
+
+
 class RecipientMap:
     """What becomes of mail, by recipient. It does not change.
 
     :param entries: targets or a verdict, by key.
-    :raises ValueError: targets lead nowhere, go round, or are too many.
+    :raises BadTargets: targets lead nowhere, go round, or are too many.
     """
 
     def __init__(self, entries: Mapping[Key, Aliases | Verdict]) -> None:
         self._lines = AddressMap(entries)
         self._ends: dict[Key, Aliases] = {}
+        problems: dict[Key, str] = {}
         for key, entry in entries.items():
             if isinstance(entry, tuple):
-                self._end_of(key, entry, ())
+                try:
+                    self._end_of(key, entry, ())
+                except BadTargets as error:
+                    problems |= error.problems
+        if problems:
+            raise BadTargets(problems)
 
     def find(self, mailbox: Mailbox) -> Aliases | Verdict | None:
         """What becomes of mail for *mailbox*; ``None`` if no line is for it."""
@@ -109,14 +126,14 @@ class RecipientMap:
         if key not in self._ends:
             path = (*path, key)
             if key in path[:-1]:
-                raise ValueError(f"aliases go round: {' -> '.join(map(shown_key, path[path.index(key) :]))}")
+                raise BadTargets({key: _round(path[path.index(key) : -1])})
             if len(path) > _NESTED:
-                raise ValueError(f"{shown_key(path[0])}: more than {_NESTED} aliases, one behind the other")
+                raise BadTargets({path[0]: f"{shown_key(path[0])}: more than {_NESTED} aliases, one behind the other"})
             ends: dict[Key, Mailbox] = {}
             for mailbox in self._resolve(key, targets, path):
                 ends.setdefault(address_key(mailbox), mailbox)
                 if len(ends) > TARGETS:
-                    raise ValueError(f"{shown_key(key)}: more than {TARGETS} targets")
+                    raise BadTargets({key: f"{shown_key(key)}: more than {TARGETS} targets"})
             self._ends[key] = tuple(ends.values())
         return self._ends[key]
 
@@ -125,27 +142,33 @@ class RecipientMap:
             found = self._lines.key_for(target)
             if found is None or found == key:
                 if found is None and self.has_domain(target) and not _is_postmaster(target):
-                    raise ValueError(f"{shown_key(key)}: no line is for its target {target}")
+                    raise BadTargets({key: f"{shown_key(key)}: no line is for its target {target}"})
                 yield target
                 continue
             entry = self._lines.entries[found]
             if isinstance(entry, Verdict):
-                raise ValueError(f"{shown_key(key)}: its target {target} is refused by another line")
+                raise BadTargets({key: f"{shown_key(key)}: its target {target} is refused by another line"})
             yield from self._end_of(found, entry, path) or (target,)
+
+
+def _round(keys: tuple[Key, ...]) -> str:
+    """That each of *keys* is an alias for the next, and the last for the first; the same wherever one begins."""
+    names = [shown_key(key) for key in keys]
+    first = names.index(min(names))
+    return f"aliases go round: {' -> '.join((*names[first:], *names[: first + 1]))}"
 
 
 def parse_recipient_map(octets: bytes) -> RecipientMap:
     """The map that a file has.
 
     :param octets: all of the file.
-    :raises BadLines: there are lines that cannot be read.
-    :raises ValueError: all can, but targets lead nowhere, go round, or are too many.
+    :raises BadLines: there are lines that cannot be read; or all can, but targets lead nowhere, go round, or are too
+        many.
     """
     entries: dict[Key, Aliases | Verdict] = {}
 
     def parse(line: str) -> None:
-        recipient, said = split_line(line)
-        key = _POSTMASTER if recipient.lower() == "postmaster" else parse_key(recipient)
+        key, said = _split(line)
         entry = parse_verdict(said) or _parse_targets(said)
         known = entries.get(key, entry)
         if isinstance(entry, tuple) and isinstance(known, tuple) and bool(entry) == bool(known):
@@ -156,7 +179,26 @@ def parse_recipient_map(octets: bytes) -> RecipientMap:
             raise ValueError(f"another line says something else of {shown_key(key)}")
 
     parse_lines(octets, parse)
-    return RecipientMap(entries)
+    try:
+        return RecipientMap(entries)
+    except BadTargets as error:
+        raise _with_lines(error.problems, octets) from None
+
+
+def _split(line: str) -> tuple[Key, str]:
+    recipient, said = split_line(line)
+    return _POSTMASTER if recipient.lower() == "postmaster" else parse_key(recipient), said
+
+
+def _with_lines(problems: Mapping[Key, str], octets: bytes) -> BadLines:
+    """*problems* by the first line of each key."""
+    found: dict[int, str] = {}
+    for number, line in enumerate(octets.decode("utf-8-sig").split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            problem = problems.get(_split(line)[0])
+            if problem is not None and problem not in found.values():
+                found[number] = problem
+    return BadLines(found)
 
 
 def _parse_targets(text: str) -> Aliases:

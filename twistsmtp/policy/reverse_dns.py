@@ -33,6 +33,8 @@ _log = Logger(namespace="twistsmtp.policy")
 #: Where the session's annotations have the `ReverseName`.
 KEY = "reverse-dns"
 
+#: Seconds for two questions, one behind the other: for the names, and for their addresses.
+_TIME = 5.0
 #: Names of one address that are looked at.
 _NAMES = 5
 
@@ -87,7 +89,7 @@ class ReverseDNS(Policy):
 
     :param wanted: what clients need. Others are refused by 550 5.7.25.
     :param defer: defer them by 450 4.7.25 in its place, so that a mistake can be mended before mail is lost.
-    :param dns: how the DNS is asked.
+    :param dns: how the DNS is asked: at most twice, one question behind the other.
     :param trusted: networks whose clients are not looked up.
     :raises ValueError: one of *trusted* is no network.
     """
@@ -102,13 +104,19 @@ class ReverseDNS(Policy):
     ) -> None:
         self._wanted = wanted
         self._defer = defer
-        self._dns = DNS() if dns is None else dns
+        self._dns = DNS(time_limit=_TIME / 2) if dns is None else dns
         self._strangers = Strangers(trusted)
         self._key = f"{KEY} {id(self):x}"
 
     @classmethod
     def from_options(
-        cls, *, require: str = "nothing", defer: str = "no", timeout: str = "5", server: str = "", trusted: str = ""
+        cls,
+        *,
+        require: str = "nothing",
+        defer: str = "no",
+        timeout: str = f"{_TIME:g}",
+        server: str = "",
+        trusted: str = "",
     ) -> "ReverseDNS":
         """The policy that the parts of a string describe.
 
@@ -122,16 +130,18 @@ class ReverseDNS(Policy):
         return cls(
             wanted,
             defer=yes_or_no("defer", defer),
-            dns=DNS(servers=[parse_server(server)] if server else (), time_limit=number("timeout", timeout)),
+            dns=DNS(servers=[parse_server(server)] if server else (), time_limit=number("timeout", timeout) / 2),
             trusted=several(trusted),
         )
 
     def connect(self, session: Session) -> None:
         """Ask for the client's name, and wait for nothing."""
-        session.annotations.pop(KEY, None)
+        for key in KEY, self._key:
+            session.annotations.pop(key, None)
         address = self._strangers.address(session)
-        asked = None if address is None else Joined(Deferred.fromCoroutine(self._look_up(address)))
-        session.annotations[self._key] = asked
+        if address is not None:
+            asked = session.annotations[self._key] = Joined(Deferred.fromCoroutine(self._look_up(address)))
+            session.at_end(asked.cancel)
 
     def mail(self, session: Session, reverse_path: ReversePath) -> Later[None]:
         """Wait for the name."""
