@@ -44,9 +44,12 @@ def options(check: Check) -> tuple[dict[str, Any], dict[str, Any]]:
     return {}, {}
 
 
-def judge(check: Check, defects: Defects) -> Result:
-    """What *check* makes of a server with *defects*."""
+def judge(check: Check, defects: Defects, *, timeout: float = 2.0) -> Result:
+    """What *check* makes of a server with *defects*.
+
+    :param timeout: seconds for one reply.
+    """
     server, client = options(check)
     with Server(context(old="old-tls" in defects.flags), defects, **server) as running:
-        [result] = make(target(running.port, **client), [check], 60)
+        [result] = make(target(running.port, timeout=timeout, **client), [check], 60)
     return replace(result, seconds=0.0)

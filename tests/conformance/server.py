@@ -297,20 +297,22 @@ class Talk(socketserver.BaseRequestHandler):
 
     def lines(self) -> bytes:
         """The text, as one reads it who reads lines, of no more than so many octets."""
-        text = b""
+        text: list[bytes] = []
+        size = 0
         while True:
             line = self.until((b"\r\n",))
             cut = self.defects.cut
             if cut and len(line) > cut:
                 self.buffer = line[cut:] + b"\r\n" + self.buffer
                 line = line[:cut]
-            if line == b"." or (line.startswith(b".") and "stuffed" in self.defects.flags and len(text) > 1000):
-                return text
-            text += line + b"\r\n"
+            if line == b"." or (line.startswith(b".") and "stuffed" in self.defects.flags and size > 1000):
+                return b"".join(text)
+            text += [line, b"\r\n"]
+            size += len(line) + 2
             if (self.defects.drops and len(line) >= self.defects.drops) or (
-                "limit-ends" in self.defects.flags and len(text) > LIMIT
+                "limit-ends" in self.defects.flags and size > LIMIT
             ):
-                return text
+                return b"".join(text)
 
     def ended(self, reply: str) -> None:
         """The message is whole."""

@@ -87,12 +87,12 @@ class ShowTests(SynchronousTestCase):
 class ProgramTests(SynchronousTestCase):
     """The program, and a real client."""
 
-    def start(self, *options: str) -> tuple["subprocess.Popen[str]", int, list[str]]:
+    def start(self, *options: str, **environment: str) -> tuple["subprocess.Popen[str]", int, list[str]]:
         """Start it; the port, and what it has said before it listened."""
         command = [sys.executable, "-m", "twistsmtp.testing", "127.0.0.1:0", *options]
         process = subprocess.Popen(
             command,
-            env={**os.environ, "PYTHONPATH": ROOT},
+            env={**os.environ, "PYTHONPATH": ROOT, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -115,13 +115,14 @@ class ProgramTests(SynchronousTestCase):
         return text
 
     def test_text(self) -> None:
-        process, port, _ = self.start("-n")
+        """What the terminal cannot write is escaped, and the client hears nothing of that."""
+        process, port, _ = self.start("-n", PYTHONIOENCODING="ascii")
         with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
             client.login("anybody", "anything")
-            client.sendmail("a@client.test", ["b@mx.test"], "Subject: x\n\nHello.\n")
+            client.sendmail("a@client.test", ["b@mx.test"], "Subject: x\r\n\r\nA caf\xe9.\r\n".encode())
         text = self.end(process)
         self.assertEqual(process.returncode, 0)
-        self.assertRegex(text, r"\A--- from <a@client\.test>; .*; user anybody\nSubject: x\n\nHello\.\n---\n\Z")
+        self.assertRegex(text, r"\A--- from <a@client\.test>; .*; user anybody\nSubject: x\n\nA caf\\xe9\.\n---\n\Z")
 
     def test_all(self) -> None:
         folder = Path(self.mktemp())

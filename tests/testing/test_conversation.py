@@ -70,9 +70,23 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(self.fails(HELLO + "    T: 1\n    S: 421 ..."), ["- S: 421 ..."])
 
     def test_what_fits_is_not_shown_as_different(self) -> None:
-        """A line with a gap is none where it fits; of any number of lines those are shown that there are."""
+        """A line with a gap is none where it fits, nor are any number of lines."""
         lines = self.fails(HELLO.replace("250 mx.test", "2...test") + "    C: NOOP\n    S: ...\n    S: 599 no")
-        self.assertEqual(lines, ["- S: ...", "- S: 599 no", "+ S: 250 2.0.0 OK"])
+        self.assertEqual(lines, ["- S: 599 no", "+ S: 250 2.0.0 OK"])
+        greeting = "    S: 220 ...\n    C: EHLO x\n    S: 250-mx.test\n    S: ...\n"
+        self.assertEqual(
+            self.fails(f"{greeting}    S: 250-AUTH PLAIN\n    S: ...\n    S: 250 HELP"), ["- S: 250-AUTH PLAIN"]
+        )
+        self.assertEqual(self.fails(f"{greeting}    S: 250 SIZE"), ["- S: 250 SIZE", "+ S: 250 HELP"])
+        self.hold(f"{greeting}    S: 250-PIPELINING\n    S: ...\n    S: 250-DSN\n    S: ...")
+
+    def test_the_fewest_differ(self) -> None:
+        """Where a line is missing, or is one too many, the others are what they are."""
+        batch = "    C: NOOP\n    C: FOO\n    C: RSET\n"
+        ok, no = "    S: 250 2.0.0 OK\n", "    S: 500 5.5.1 Command not recognized\n"
+        self.hold(HELLO + batch + ok + no + ok)
+        self.assertEqual(self.fails(HELLO + batch + ok + ok), [f"+{no[3:-1]}"])
+        self.assertEqual(self.fails(HELLO + batch + ok + no + "    S: 251\n" + ok), ["- S: 251"])
 
     def test_malformed(self) -> None:
         self.assertRaises(ValueError, self.hold, "hello")
@@ -81,10 +95,16 @@ class ConversationTests(SynchronousTestCase):
 class ReplyTests(SynchronousTestCase):
     def test_alike(self) -> None:
         assert_replies(["250 2.1.0 OK", "250-mx\r\n250 SIZE", "354 go"], "250 2.1.0", "250", "354 g...")
+        assert_replies(["250-mx.test\r\n250 SIZE"], "250-mx.test")
 
     def test_others(self) -> None:
         error = self.assertRaises(AssertionError, assert_replies, ["250 2.1.0 OK", "550 5.1.1 No"], "250", "250 2.1.5")
         self.assertEqual(str(error), "the replies are others (- expected, + got):\n  250\n- 250 2.1.5\n+ 550 5.1.1 No")
+
+    def test_of_several_lines(self) -> None:
+        """They are shown as lines, and no CR is."""
+        error = self.assertRaises(AssertionError, assert_replies, ["250-mx.test\r\n250 SIZE"], "503")
+        self.assertEqual(str(error).splitlines()[1:], ["- 503", "+ 250-mx.test", "    250 SIZE"])
 
     def test_count(self) -> None:
         self.assertRaises(AssertionError, assert_replies, ["250 OK"], "250", "250")

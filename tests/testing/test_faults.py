@@ -29,9 +29,11 @@ class FaultTests(SynchronousTestCase):
 
     def test_patterns(self) -> None:
         self.faults.refuse("*@x.test")
+        self.faults.refuse("d@[192.0.2.9]")
         self.faults.refuse_sender("")
         client = self.connect()
         assert_replies(client.say("MAIL FROM:<>", *OPEN, "RCPT TO:<c@x.test>"), "550", "250", "250", "550")
+        assert_replies(client.say("RCPT TO:<d@[192.0.2.9]>"), "550")
 
     def test_defer_once(self) -> None:
         self.faults.defer_once("b@*")
@@ -77,6 +79,14 @@ class FaultTests(SynchronousTestCase):
         self.assertFalse(self.connect().closed)
         self.assertEqual(self.notes, ["the connection was cut off on purpose"] * 2)
         self.assertRaises(ValueError, self.faults.drop_after, -1)
+
+    def test_drop_at_once(self) -> None:
+        """Before the greeting."""
+        self.faults.drop_after(0)
+        client = self.server.connect()
+        self.assertEqual(client.read(), b"")
+        self.assertTrue(client.closed)
+        self.assertEqual(self.notes, ["the connection was cut off on purpose"])
 
     def test_drop_while_a_message_comes(self) -> None:
         self.faults.drop_after(100)

@@ -1,5 +1,6 @@
 """The server in memory, and its clients."""
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.authentication import certificates
 from twistsmtp.delivery.memory import Memory
 from twistsmtp.factory import LMTPFactory, SMTPFactory
 from twistsmtp.security import Security
+from twistsmtp.testing.conversation import assert_replies
 from twistsmtp.testing.memory import MemoryClient, MemoryServer, split_replies
 
 
@@ -84,6 +86,8 @@ class ServerTests(SynchronousTestCase):
         server.advance(35)
         self.assertEqual(moments, [10, 20, 30])
         self.assertEqual(server.clock.seconds(), 35)
+        for seconds in (-1, float("nan")):
+            self.assertRaises(ValueError, server.advance, seconds)
 
 
 class ClientTests(SynchronousTestCase):
@@ -152,6 +156,21 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(server.messages[0].octets, body)
         client.close()
         self.assertEqual(len(server.factory.connections), 0)
+
+    def test_certificate_and_accounts(self) -> None:
+        """The short way to have them."""
+        server = MemoryServer(tls=True, accounts={"ada": "sesame"})
+        client = server.connect()
+        client.hello()
+        assert_replies(client.say("MAIL FROM:<>"), "530")
+        client.start_tls()
+        client.hello()
+        word = b64encode(b"\0ada\0sesame").decode()
+        assert_replies(client.say(f"AUTH PLAIN {word}"), "235")
+        client.send_mail()
+        self.assertEqual((server.messages[0].identity, server.messages[0].encrypted), ("ada", True))
+        self.assertRaises(TypeError, MemoryServer, factory=SMTPFactory(Memory()), tls=True)
+        self.assertRaisesRegex(ValueError, "no certificate", MemoryServer().connect, tls=True)
 
     def test_split_replies(self) -> None:
         self.assertEqual(split_replies(b"250-a\r\n250 b\r\n354 c\r\n"), ["250-a\r\n250 b", "354 c"])

@@ -116,6 +116,24 @@ TRIAL = """
 """
 
 
+OTHER = """
+    import pytest
+
+    @pytest.fixture
+    def smtpd():
+        return "another plugin's"
+"""
+
+CLASH = """
+    def test_smtpd(smtpd):
+        assert smtpd == "another plugin's"
+
+
+    def test_the_rest(smtpd_tls):
+        assert smtpd_tls.tls_port
+"""
+
+
 class PluginTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -123,9 +141,13 @@ class PluginTests(SynchronousTestCase):
         # As an installation has it, whether this one has or not.
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         [(name, module)] = project["entry-points"]["pytest11"].items()
-        installed = self.folder / "site" / "kit-1.dist-info"
+        self.install("kit", name, module)
+
+    def install(self, distribution: str, name: str, module: str) -> None:
+        """Have *module* be pytest's plugin *name*, of that *distribution*."""
+        installed = self.folder / "site" / f"{distribution}-1.dist-info"
         installed.mkdir(parents=True)
-        (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kit\nVersion: 1\n")
+        (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1\n")
         (installed / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
 
     def pytest(self, suite: str, *options: str) -> str:
@@ -154,8 +176,8 @@ class PluginTests(SynchronousTestCase):
         )
 
     def test_beside_each_other(self) -> None:
-        """In several processes of pytest-xdist."""
-        text = self.pytest(SUITE, "-n", "2")
+        """In several processes of pytest-xdist, and in the other mode of pytest-asyncio."""
+        text = self.pytest(SUITE, "-n", "2", "-o", "asyncio_mode=auto")
         self.assertIn("2 workers", text)
         self.assertEqual(self.passed(text), 15)
 
@@ -164,9 +186,27 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(self.passed(self.pytest(TRIAL)), 3)
 
     def test_failure(self) -> None:
-        """What failed reads well."""
+        """What failed reads well: the line of the test is there, and none of ours."""
         text = self.pytest("def test_vain(smtpd):\n    smtpd.wait_for(2, timeout=0.01)\n")
         self.assertIn("AssertionError: 2 wanted, 0 came in 0.01 seconds", text)
+        self.assertRegex(text, r"(?m)^> +smtpd\.wait_for\(2, timeout=0\.01\)$")
+        self.assertNotIn("server.py", text)
+
+    def test_another_plugin(self) -> None:
+        """One that is installed has its fixture, and whoever wants ours imports it."""
+        for distribution in ("another", "yet-another"):  # in whatever order they are found
+            self.install(distribution, distribution, distribution.replace("-", "_"))
+            (self.folder / "site" / f"{distribution.replace('-', '_')}.py").write_text(dedent(OTHER))
+        self.assertEqual(self.passed(self.pytest(CLASH)), 2)
+        (self.folder / "conftest.py").write_text("from twistsmtp.testing.fixtures import smtpd\n")
+        self.assertEqual(self.passed(self.pytest("def test_ours(smtpd):\n    assert smtpd.port\n")), 1)
+
+    def test_pytest_twisted(self) -> None:
+        """There is no thread that could wait; it says so, and does not hang."""
+        (self.folder / "site" / "pytest_twisted.py").write_text("")
+        text = self.pytest("def test_never(smtpd):\n    pass\n", "-p", "pytest_twisted")
+        self.assertIn("pytest-twisted runs tests in the reactor's own thread", text)
+        self.assertRegex(text, r"=+ 1 error in ")
 
     def test_fixtures(self) -> None:
         """They are listed, each with what it is; and none costs anything who does not use it."""

@@ -15,6 +15,7 @@ from twistsmtp.security import Security
 from twistsmtp.testing.faults import Faults, FaultyProtocol
 from twistsmtp.testing.memory import MemoryServer
 from twistsmtp.testing.recorder import Recorder
+from twistsmtp.testing.tape import Tape
 
 PLAIN = encoded(f"\0{USER}\0{PASSWORD}")
 MESSAGE = b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\n"
@@ -99,7 +100,7 @@ class RecorderTests(RecordingTestCase):
     def test_bounds(self) -> None:
         """A session that is too long is recorded as far as it goes, and no more sessions than are wanted."""
         folder = Path(self.mktemp())
-        server = self.serve(Recorder(folder, octets=100, sessions=1))
+        server = self.serve(Recorder(folder, octets=100 + 4 * 128, sessions=1))
         for _ in range(2):
             client = server.connect()
             client.send(b"HELO x\r\n")
@@ -108,6 +109,15 @@ class RecorderTests(RecordingTestCase):
             client.close()
         [path] = folder.iterdir()
         self.assertRegex(path.read_text(), r"0 S: 250 mx.test\n# It went on, but was too long.\n\Z")
+
+    def test_many_pieces(self) -> None:
+        """Each of them takes room, and the places of a message's pieces take none when it is used up."""
+        tape = Tape(10_000)
+        for place in range(1000):
+            tape.heard(0.0, b"x")
+            tape.message(2 * place, 2 * place + 1)
+        self.assertEqual(tape.text().count("C: x"), 10_000 // 129)
+        self.assertEqual(len(tape._messages), 10_000 // 129)
 
     def test_cannot_be_written(self) -> None:
         """The connection ends as ever."""
@@ -170,6 +180,29 @@ class SecretTests(RecordingTestCase):
             text = self.record(*pieces)
             for secret in ("aHVz", "dGlt", "dGl"):
                 self.assertNotIn(secret, text)
+
+    def test_refused(self) -> None:
+        """A client that answers challenges that there were not, and one that says something before AUTH."""
+        secrets = (b"dGlt\r\n", b"aHVzaA==\r\n")
+        for pieces in (
+            (b"AUTH NOTHING\r\n", *secrets),
+            (b"AUTH LOGIN no-base64\r\n", *secrets),
+            (b"AUTH LOGIN\r\n", b"tim\r\n", b"aHVzaA==\r\n"),
+            (b"AUTH LOGIN\r\n", b"*\r\n", *secrets),
+            (b"AUTH PLAIN =\r\n", *secrets),
+            (b"STARTTLS\r\n", b"AUTH LOGIN\r\n", *secrets),
+            (b"\xff\xfb\x06AUTH PLAIN aHVzaA==\r\n",),
+            (b"NOOP AUTH PLAIN aHVzaA==\r\n",),
+            (b"AUTH LOGIN\r\n", b"dGlt\r\naHVzAUTH\r\n"),
+            (b"AUTH LOGIN\r\n", b"dGlt\r\naHVz AUTH PLAIN x\r\n"),
+            (b"AUTH NOTHING\r\n", b"aHVzAUTH\r\n", *secrets),
+        ):
+            said = self.record(b"EHLO x\r\n", *pieces, b"NOOP\r\n")
+            for secret in ("aHVz", "dGlt", "tim"):
+                self.assertNotIn(secret, said)
+            self.assertTrue("STARTTLS" in said or "C: NOOP\n" in said)
+        said = self.record(b"EHLO x\r\n", b"AUTH NOTHING\r\n", b"RSET\r\n", b"FOOBAR\r\n")
+        self.assertIn("C: FOOBAR\n", said)  # no secret, as it is none that comes behind a command
 
     def test_behind_a_message(self) -> None:
         """The end of a message is known, however it comes."""

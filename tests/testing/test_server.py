@@ -10,6 +10,8 @@ from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
 from twistsmtp.factory import LMTPFactory
+from twistsmtp.limits import Limits
+from twistsmtp.security import Security
 from twistsmtp.testing.server import MailServer
 
 MESSAGE = "Subject: x\r\n\r\nx\r\n"
@@ -79,7 +81,7 @@ class MailServerTests(SynchronousTestCase):
             self.assertRaises(RuntimeError, lambda: server.tls_port)
 
     def test_tls_again(self) -> None:
-        """A server that is started again has another certificate, and its client knows it."""
+        """A server may be started again, and its client knows it."""
         server = MailServer(tls=True)
         for _ in range(2):
             with server, connect(server) as client:
@@ -100,6 +102,13 @@ class MailServerTests(SynchronousTestCase):
             self.assertEqual([message.identity for message in server.wait_for(3)], ["ada"] * 3)
             with connect(server) as client:
                 self.assertRaises(smtplib.SMTPAuthenticationError, client.login, "ada", "mustard")
+            self.assertEqual(server.factory.limits.auth_delay, 0)  # nobody waited
+
+    def test_settings(self) -> None:
+        """They are the factory's, and one's own limits count."""
+        with MailServer(limits=Limits(message_size=1000), hostname="here.test") as server, connect(server) as client:
+            self.assertEqual((client.ehlo()[1].split()[0], client.esmtp_features["size"]), (b"here.test", "1000"))
+        self.assertRaises(TypeError, MailServer, tls=True, security=Security())
 
     def test_lmtp(self) -> None:
         with MailServer(factory=LMTPFactory) as server, smtplib.LMTP(server.host, server.port) as client:

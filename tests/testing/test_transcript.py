@@ -36,7 +36,9 @@ class ParseTests(SynchronousTestCase):
         for line, said in (
             ("X: a", "line 2 is not of a conversation: 'X: a'"),
             ("C:a", "line 2 is not of a conversation: 'C:a'"),
-            ("T: soon", "line 2: could not convert"),
+            ("T: soon", "line 2: 'soon' is no time in seconds"),
+            ("T: -1", "line 2: '-1' is no time in seconds"),
+            ("T: nan", "line 2: 'nan' is no time in seconds"),
             ("C: \\q", "line 2: .* a backslash may stand before"),
         ):
             with self.assertRaisesRegex(ValueError, said):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -214,6 +215,8 @@ def main(arguments: Sequence[str] | None = None, *, output: IO[str] | None = Non
     from twisted.internet import reactor
 
     options = _parser().parse_args(arguments)
+    if output is None and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever it can write, it takes all mail
     clock: Any = reactor
     say = partial(print, file=sys.stderr, flush=True)
     show = as_json if options.json else (lambda each: f"{one_line(each)}\n") if options.quiet else as_text

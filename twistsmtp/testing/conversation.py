@@ -32,19 +32,21 @@ ANY = "..."
 
 
 def assert_replies(replies: Sequence[str], *expected: str) -> None:
-    """See whether *replies* are as *expected*: as many, and each begins with its text, up to a blank or its end. A
-    ``...`` is any text.
+    """See whether *replies* are as *expected*: as many, and each begins with its text, up to a blank or the end of a
+    line. A ``...`` is any text.
 
     :raises AssertionError: they are not; it shows where.
     """
+    __tracebackhide__ = True
     shown = [_as_expected(*pair) for pair in zip(replies, expected, strict=False)] + list(replies[len(expected) :])
     found = differences(list(expected), shown)
     if found:
-        raise AssertionError("\n".join(["the replies are others (- expected, + got):", *found]))
+        lines = (line.replace("\r\n", "\n    ") for line in found)
+        raise AssertionError("\n".join(["the replies are others (- expected, + got):", *lines]))
 
 
 def _as_expected(reply: str, expected: str) -> str:
-    return expected if re.fullmatch(_pattern(expected) + r"(?:[ -].*)?", reply, re.DOTALL) else reply
+    return expected if re.fullmatch(_pattern(expected) + r"(?:[ \r-].*)?", reply, re.DOTALL) else reply
 
 
 def assert_conversation(client: MemoryClient, text: str) -> None:
@@ -53,6 +55,7 @@ def assert_conversation(client: MemoryClient, text: str) -> None:
     :raises AssertionError: it goes another way; it shows the whole of it, and where.
     :raises ValueError: *text* is no conversation.
     """
+    __tracebackhide__ = True
     held = _Held(client)
     for side, group in groupby(parse(text), lambda step: step.side):
         steps = list(group)
@@ -86,9 +89,8 @@ class _Held:
         if self._client.closed and not self._closed:
             self._closed = True
             said.append(Event.CLOSES)
-        shown = wanted if _fit(wanted, said) else _shown(wanted, said)
         self.wanted += [f"S: {line}" for line in wanted]
-        self.got += [f"S: {line}" for line in shown]
+        self.got += [f"S: {line}" for line in _shown(wanted, said)]
 
     def act(self, side: str, steps: Sequence[Step]) -> None:
         """Do what the client does."""
@@ -121,22 +123,44 @@ def _fits(line: str, said: str) -> bool:
     return re.fullmatch(_pattern(line), said, re.DOTALL) is not None
 
 
-def _fit(wanted: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the lines that were *said* are those that were *wanted*."""
-    if not wanted:
-        return not said
-    if wanted[0] == ANY:
-        return any(_fit(wanted[1:], said[start:]) for start in range(len(said) + 1))
-    return bool(said) and _fits(wanted[0], said[0]) and _fit(wanted[1:], said[1:])
-
-
-def _shown(wanted: Sequence[str], said: Sequence[str]) -> list[str]:
-    """The lines that were *said*, each as the line that was *wanted* if it fits one, so that only the others differ."""
-    left = list(wanted)
-    shown = []
-    for line in said:
-        fitting = next((index for index, each in enumerate(left) if each != ANY and _fits(each, line)), None)
-        shown.append(line if fitting is None else left[fitting])
-        if fitting is not None:
-            del left[: fitting + 1]
+def _shown(wanted: list[str], said: list[str]) -> list[str]:
+    """The lines that were *said*, each as the line that was *wanted* if it fits one, and as ``...`` what that has room
+    for, so that as few as possible differ. It is what was *wanted* if nothing does."""
+    alike = 0
+    while alike < min(len(wanted), len(said)) and wanted[alike] != ANY and _fits(wanted[alike], said[alike]):
+        alike += 1
+    shown, (row, column) = list(wanted[:alike]), (alike, alike)
+    ways = _ways(wanted, said, alike)
+    while (row, column) != (len(wanted), len(said)):
+        _, lines, (row, column) = ways[row, column]
+        shown += lines
     return shown
+
+
+#: What it costs that a line differs, and that there is none in its place. So one that is not as it was wanted is shown
+#: in the place of that, where a ``...`` might have had room for it as well.
+OTHER, NONE = 2, 3
+
+#: By what is left of the lines wanted and said: the cost, the lines to show next, and what is left then.
+_Ways = dict[tuple[int, int], tuple[int, list[str], tuple[int, int]]]
+
+
+def _ways(wanted: list[str], said: list[str], first: int) -> _Ways:
+    """The cheapest way on from each place, found from the end on."""
+    ways: _Ways = {(len(wanted), len(said)): (0, [], (0, 0))}
+    for row in range(len(wanted), first - 1, -1):
+        for column in range(len(said), first - 1, -1):
+            steps = []
+            if row < len(wanted) and wanted[row] == ANY:
+                steps += [(0, [ANY], (row + 1, column)), (0, [], (row, column + 1))]
+            elif row < len(wanted):
+                fits = column < len(said) and _fits(wanted[row], said[column])
+                lines = [wanted[row]] if fits else list(said[column : column + 1])
+                between = wanted[max(row - 1, 0) : row] == wanted[row + 1 : row + 2] == [ANY]  # it is in no one's place
+                cost = 0 if fits else NONE if between else OTHER
+                steps += [(NONE, [], (row + 1, column)), (cost, lines, (row + 1, column + 1))]
+            steps.append((NONE, list(said[column : column + 1]), (row, column + 1)))
+            found = [(cost + ways[next][0], lines, next) for cost, lines, next in steps if next in ways]
+            if found:
+                ways[row, column] = min(found, key=lambda way: way[0])
+    return ways

@@ -47,7 +47,9 @@ class _Fault:
     reply: Reply | None = None
 
     def applies(self, phase: Phase, address: str) -> bool:
-        return phase is self.phase and self.times != 0 and fnmatchcase(address.lower(), self.pattern.lower())
+        address, pattern = address.lower(), self.pattern.lower()
+        alike = address == pattern or fnmatchcase(address, pattern)  # [ is in address literals, too
+        return alike and phase is self.phase and self.times != 0
 
     def use(self) -> None:
         if self.times is not None:
@@ -122,7 +124,8 @@ class Faults(Policy):
         self._add(_Fault(Phase(phase), address, times, seconds=seconds))
 
     def drop_after(self, octets: int, *, times: int = 1) -> None:
-        """Cut the next connection off as soon as the client has sent *octets*, without a word.
+        """Cut the next connection off as soon as the client has sent *octets*, without a word; without a greeting, too,
+        if that is 0.
 
         :param times: how many connections, one after the other.
         :raises ValueError: *octets* is less than 0.
@@ -231,6 +234,13 @@ class FaultyProtocol(SMTPProtocol):
 
         return Having
 
+    def greet(self) -> None:
+        """Begin to talk, unless nothing is to be said."""
+        if self._left == 0:
+            self._cut_off()
+        else:
+            super().greet()
+
     def dataReceived(self, data: bytes) -> None:
         """Twisted's word that octets came."""
         if self._faults.octets_per_second is None and not self._later:
@@ -273,8 +283,11 @@ class FaultyProtocol(SMTPProtocol):
         if data:
             super().dataReceived(data)
         if not self._left and not self.session.over:
-            self._note("the connection was cut off on purpose")
-            self.transport.abortConnection()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self._note("the connection was cut off on purpose")
+        self.transport.abortConnection()
 
     def flush(self) -> None:
         """Send the replies that have gathered."""

@@ -13,6 +13,7 @@ It is the real server: the octets that a client sends are those that a network w
 """
 
 import re
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from twisted.internet.task import Clock
 from twistsmtp.factory import SMTPFactory
 from twistsmtp.session import Session
 from twistsmtp.testing.inbox import Inbox, ReceivedMessage
+from twistsmtp.testing.security import security_for
 from twistsmtp.testing.wire import ClientTLS, Wire
 
 __all__ = ["MemoryClient", "MemoryServer", "split_replies"]
@@ -38,16 +40,28 @@ class MemoryServer:
     :param delivery: where mail goes; by default an `Inbox`, of which `messages` tells.
     :param factory: what makes connections, in place of one that is made here. Its clock must be a `Clock`, or not be
         chosen yet.
+    :param tls: whether it has a certificate, so that TLS can begin.
+    :param accounts: passwords by user name. Mail is then taken only from who has authenticated, without TLS, too.
     :param settings: of the `SMTPFactory`.
     :raises ValueError: the factory's clock is another one.
     """
 
-    def __init__(self, delivery: Any = None, *, factory: SMTPFactory | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        delivery: Any = None,
+        *,
+        factory: SMTPFactory | None = None,
+        tls: bool = False,
+        accounts: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         self.inbox = Inbox()
         if factory is None:
-            settings = {"hostname": "mx.test", "reactor": Clock(), **settings}
-            factory = SMTPFactory(self.inbox if delivery is None else delivery, **settings)
-        elif delivery is not None or settings:
+            delivery = self.inbox if delivery is None else delivery
+            if tls or accounts:
+                settings = {"security": security_for(delivery, tls=tls, accounts=accounts), **settings}
+            factory = SMTPFactory(delivery, **{"hostname": "mx.test", "reactor": Clock(), **settings})
+        elif delivery is not None or tls or accounts or settings:
             raise TypeError("a factory has its own delivery and settings")
         if factory._reactor is None:
             factory._reactor = Clock()
@@ -69,13 +83,21 @@ class MemoryServer:
 
         :param peer: its IP address, or any address of Twisted's.
         :param tls: whether TLS is what the connection begins with.
+        :raises ValueError: the server has no certificate for that.
         """
+        if tls and self.factory.security.tls is None:
+            raise ValueError("the server has no certificate: MemoryServer(tls=True), or a Security that has one")
         if isinstance(peer, str):
             peer = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, next(self._ports))
         return MemoryClient(self, peer, tls=tls)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. What is due meanwhile happens at its time."""
+        """Let time pass. What is due meanwhile happens at its time.
+
+        :raises ValueError: *seconds* is less than 0, or no number.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"time does not go by {seconds} seconds")
         end = self.clock.seconds() + seconds
         while due := [each.getTime() for each in self.clock.getDelayedCalls() if each.getTime() <= end]:
             self.clock.advance(max(0.0, min(due) - self.clock.seconds()))

@@ -28,6 +28,9 @@ class Event(StrEnum):
     CLOSES = "(closes)"
 
 
+_EVENTS = frozenset(Event)
+
+
 class Secret:
     """Octets that were left out."""
 
@@ -43,36 +46,38 @@ Token = bytes | Secret
 
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\rnt*]|.?)", re.DOTALL)
 _SHORT = {"\\": b"\\", "r": b"\r", "n": b"\n", "t": b"\t"}
-_NAMES = {octets[0]: f"\\{name}" for name, octets in _SHORT.items()}
-
-
-def _visible(octet: int) -> str:
-    return _NAMES.get(octet) or (chr(octet) if 32 <= octet < 127 else f"\\x{octet:02x}")
+#: Characters that stand for no octet.
+_SECRET, _END = "\u0100", "\u0101"
+_VISIBLE = {chr(octet): f"\\x{octet:02x}" for octet in range(256)}
+_VISIBLE |= {octets.decode(): f"\\{name}" for name, octets in _SHORT.items()} | {_SECRET: "\\*"}
+_INVISIBLE = re.compile(rf"[^ -~{_END}]|\\")
 
 
 def written(tokens: Iterable[Token]) -> str:
     """*tokens*, escaped."""
-    return "".join("\\*" if isinstance(each, Secret) else "".join(map(_visible, each)) for each in tokens)
+    return _escaped(_characters(tokens))
 
 
 def lines_of(tokens: Iterable[Token]) -> list[str]:
     """The lines of *tokens* as they are written, the last with a backslash at its end if it has no CRLF."""
-    lines: list[list[Token]] = [[]]
-    for token in tokens:
-        if isinstance(token, Secret):
-            lines[-1].append(token)
-            continue
-        first, *more = token.split(b"\r\n")
-        lines[-1].append(first)
-        lines += [[each] for each in more]
-    last = written(lines.pop())
-    texts = [_guarded(written(line)) for line in lines]
-    return [*texts, last + "\\"] if last else texts
+    *texts, last = _escaped(_characters(tokens).replace("\r\n", _END)).split(_END)
+    lines = list(map(_guarded, texts))
+    return [*lines, last + "\\"] if last else lines
+
+
+def _escaped(characters: str) -> str:
+    return _INVISIBLE.sub(lambda match: _VISIBLE[match[0]], characters)
+
+
+def _characters(tokens: Iterable[Token]) -> str:
+    """A character for each octet and secret: so there are no steps for each of them or for each line, of which a
+    recording has many."""
+    return "".join(_SECRET if isinstance(each, Secret) else each.decode("latin-1") for each in tokens)
 
 
 def _guarded(text: str) -> str:
     """*text*, that it is not taken for something that happens."""
-    return f"\\x28{text[1:]}" if text in [*Event] else text
+    return f"\\x28{text[1:]}" if text in _EVENTS else text
 
 
 def parse_octets(text: str) -> list[Token]:

@@ -35,7 +35,7 @@ class Recorder:
     """Records the sessions of the factories that it is attached to.
 
     :param folder: where the files go; it is made if it is not there. The name of one is the session's id.
-    :param octets: of one session. Of a longer one its beginning is recorded.
+    :param octets: of one session, and 128 for each piece that they come in. Of a longer one its beginning is recorded.
     :param sessions: how many are recorded at the most.
     :raises OSError: there can be no such folder.
     """
@@ -96,7 +96,8 @@ def _recorded(kind: type[SMTPProtocol], recorder: Recorder) -> type[SMTPProtocol
             tape = self._tape
             super().connectionMade()
             if tape is not None:
-                tape.about(self.session, implicit=self._handshake_since is not None)
+                implicit = self._handshake_since is not None
+                tape.about(self.session, self.factory.registry.verbs, implicit=implicit)
 
         def handshakeCompleted(self) -> None:
             if self._tape is not None:

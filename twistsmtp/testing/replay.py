@@ -41,6 +41,7 @@ def assert_replay(
 
     :raises AssertionError: there are.
     """
+    __tracebackhide__ = True
     found = replay(path, factory, secrets=secrets, ignore=ignore)
     if found:
         raise AssertionError("\n".join([f"{path}: the server says other things (- then, + now):", *found]))

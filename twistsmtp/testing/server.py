@@ -19,16 +19,13 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
-from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 
 from twistsmtp.factory import SMTPFactory
-from twistsmtp.portals import portal_for
 from twistsmtp.security import Security
 from twistsmtp.testing.faults import Faults, FaultyProtocol
 from twistsmtp.testing.inbox import Inbox, ReceivedMessage
+from twistsmtp.testing.security import LIMITS, certificate, security_for
 from twistsmtp.testing.thread import ServerThread
-from twistsmtp.tls.certificates import Certificates
-from twistsmtp.tls.development import make_development_certificate
 from twistsmtp.tls.transport import TLSFactory
 
 __all__ = ["MailServer"]
@@ -40,7 +37,7 @@ class MailServer(ServerThread):
     :param tls: whether it has a certificate: STARTTLS is offered on `port`, and `tls_port` has TLS from the first
         octet.
     :param accounts: passwords by user name. Mail is then taken only from who has authenticated, without TLS, too, as
-        the connection does not leave the machine.
+        the connection does not leave the machine. A password that is wrong is refused at once.
     :param host: an IP address of this machine.
     :param port: 0 for any that is free.
     :param factory: the kind of factory: `LMTPFactory` for LMTP.
@@ -64,7 +61,11 @@ class MailServer(ServerThread):
         self.accounts = dict(accounts or {})
         self._tls = tls
         self._kind = factory
-        self._settings = {"hostname": "mx.test", **settings}
+        self._settings = {"hostname": "mx.test", "limits": LIMITS, **settings}
+        if tls or accounts:
+            if "security" in settings:
+                raise TypeError("security has its own certificate and portal: give that, or tls and accounts")
+            self._settings["security"] = security_for(self.inbox, tls=tls, accounts=self.accounts)
         self._folder: Path | None = None
         super().__init__(factory=None, host=host, port=port)
         self._make = self._make_factory
@@ -77,10 +78,8 @@ class MailServer(ServerThread):
         """Begin to listen; see `ServerThread.start`."""
         if self._tls and self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="twistsmtp-testing-"))
-            made = make_development_certificate(self._folder / "server.pem")
-            certificate = load_pem_x509_certificate(made.read_bytes())
-            (self._folder / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-            self._factory = None
+            public = load_pem_x509_certificate(certificate()).public_bytes(Encoding.PEM)
+            (self._folder / "ca.pem").write_bytes(public)
         super().start()
         return self
 
@@ -95,16 +94,6 @@ class MailServer(ServerThread):
 
     def _make_factory(self) -> SMTPFactory:
         settings = dict(self._settings)
-        security: dict[str, Any] = {}
-        if self._folder is not None:
-            security["tls"] = Certificates(self._folder / "server.pem")
-        if self.accounts:
-            users = {name.encode(): password.encode() for name, password in self.accounts.items()}
-            checker: Any = InMemoryUsernamePasswordDatabaseDontUse()
-            checker.users = users
-            security |= {"portal": portal_for(self.inbox, checker), "require_auth": True, "plaintext_auth": True}
-        if security:
-            settings["security"] = Security(**security)
         settings["policies"] = [self.faults, *settings.get("policies", ())]
         factory = self._kind(self.inbox, **settings)
         factory.protocol = FaultyProtocol.having(self.faults, self.inbox.note)
@@ -172,6 +161,7 @@ class MailServer(ServerThread):
         :returns: all messages so far.
         :raises AssertionError: there are fewer; it says what happened in their place.
         """
+        __tracebackhide__ = True  # pytest is to show the test's line, and not ours
         try:
             return self.call(self.inbox.wait, count, timeout=timeout)
         except TimeoutError:

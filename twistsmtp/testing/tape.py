@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -12,12 +12,17 @@ from twistsmtp.wire.text import printable
 
 __all__ = ["Tape"]
 
+#: Octets that an entry counts for besides its own, as a session may come in pieces of one octet.
+ENTRY = 128
+
+#: The verb, also behind something that a client did not mean to send; but not in the midst of base64.
+_AUTH = re.compile(rb"(?<![A-Za-z0-9+/=])AUTH(?![^ \t\r\n])", re.IGNORECASE)
 #: What is a secret in a command line, as its group.
 _SECRETS = (
-    re.compile(rb"\s*AUTH[ \t]+[^ \t\r\n]+[ \t]+(?!=\s*\Z)([^\r\n]+)", re.IGNORECASE),
-    re.compile(rb"\s*XCLIENT[ \t].*?\bLOGIN=([^ \t\r\n]+)", re.IGNORECASE),
+    re.compile(_AUTH.pattern + rb"[ \t]+[^ \t\r\n]+[ \t]+(?!=\s*\Z)([^\r\n]+)", re.IGNORECASE),
+    re.compile(rb"XCLIENT[ \t].*?\bLOGIN=([^ \t\r\n]+)", re.IGNORECASE),
 )
-_AUTH = re.compile(rb"\s*AUTH\b", re.IGNORECASE)
+_WORD = re.compile(rb"\s*([A-Z]+)(?![^ \t\r\n])", re.IGNORECASE)
 _CHALLENGE = re.compile(rb"(334 )([^\r\n]+)")
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
@@ -42,6 +47,7 @@ class Tape:
         self._room = room
         self._entries: list[_Entry] = []
         self._about = ""
+        self._verbs: Container[str] = ()
         self._full = False
         #: Where in what the client sent messages are, and lines that answered a challenge.
         self._messages: list[Range] = []
@@ -49,11 +55,13 @@ class Tape:
 
     # --- while it goes on ------------------------------------------------------------------------------------
 
-    def about(self, session: Session, *, implicit: bool) -> None:
+    def about(self, session: Session, verbs: Container[str], *, implicit: bool) -> None:
         """Whose session it is.
 
+        :param verbs: what the server knows.
         :param implicit: whether it begins with TLS.
         """
+        self._verbs = verbs
         facts = {"id": session.id, "client": session.client, "hostname": session.hostname}
         self._about = "".join(f"# {name}: {printable(value)}\n" for name, value in facts.items())
         if implicit:
@@ -73,6 +81,10 @@ class Tape:
 
     def message(self, begin: int, end: int) -> None:
         """These of the client's octets are of a message, not of commands."""
+        if self._full:
+            return
+        if self._messages and self._messages[-1][1] == begin:
+            begin, _ = self._messages.pop()
         self._messages.append((begin, end))
 
     def hide(self, line: bytes) -> None:
@@ -81,7 +93,7 @@ class Tape:
             self._hidden.add(line)
 
     def _add(self, entry: _Entry) -> None:
-        self._room -= len(entry.octets)
+        self._room -= len(entry.octets) + ENTRY
         self._full = self._full or self._room < 0
         if not self._full:
             self._entries.append(entry)
@@ -119,15 +131,23 @@ class Tape:
         stream = b"".join(each.octets for each in self._entries if each.side == "C")
         exchanges = list(self._exchanges(stream))
         found: list[Range] = []
+        refused = False
         for begin, line in self._command_lines(stream):
             end = begin + len(line.rstrip(b"\r\n"))
             inside = any(first <= begin < last for first, last in exchanges)
-            if (inside and not _AUTH.match(line)) or line.rstrip(b"\r\n") in self._hidden:
+            # Where AUTH is refused, a client that does not wait goes on to answer challenges that there are not.
+            refused = refused and (inside or not self._is_command(line))
+            if ((inside or refused) and not _AUTH.match(line.lstrip())) or line.rstrip(b"\r\n") in self._hidden:
                 found.append((begin, end))
             else:
-                spans = (match.span(1) for match in (each.match(line) for each in _SECRETS) if match)
+                spans = (match.span(1) for match in (each.search(line) for each in _SECRETS) if match)
                 found += [(begin + first, begin + last) for first, last in spans]
+            refused = refused or _AUTH.search(line) is not None
         return [each for each in found if each[0] < each[1]]
+
+    def _is_command(self, line: bytes) -> bool:
+        word = _WORD.match(line)
+        return word is not None and word[1].decode().upper() in self._verbs
 
     def _command_lines(self, stream: bytes) -> Iterator[tuple[int, bytes]]:
         """The lines that are not of a message, and where they begin."""
@@ -142,7 +162,7 @@ class Tape:
         """From where to where the client may be authenticating. Rather too much than too little: an exchange begins
         behind AUTH, and with each challenge; and it ends with the first reply behind that which is no challenge."""
         received, begin = 0, -1
-        auths = [begin + len(line) for begin, line in self._command_lines(stream) if _AUTH.match(line)]
+        auths = [begin + len(line) for begin, line in self._command_lines(stream) if _AUTH.search(line)]
         ends = list(accumulate((len(each.octets) for each in self._entries if each.side == "C"), initial=0))
         for entry in self._entries:
             if entry.side == "C":

@@ -21,7 +21,8 @@ from twistsmtp.testing.notation import Event, Token, parse_octets
 
 __all__ = ["Step", "differences", "parse"]
 
-_LINE = re.compile(r"(?:(?P<time>\d+(?:\.\d+)?|\+)[ \t]+)?(?P<side>[CST]):(?: (?P<text>.*))?", re.DOTALL)
+_TIME = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_LINE = re.compile(rf"(?:(?P<time>{_TIME.pattern}|\+)[ \t]+)?(?P<side>[CST]):(?: (?P<text>.*))?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,10 @@ class Step:
     def seconds(self) -> float:
         """The time that passes.
 
-        :raises ValueError: it is no number.
+        :raises ValueError: it is none.
         """
+        if not _TIME.fullmatch(self.text):
+            raise ValueError(f"{self.text!r} is no time in seconds")
         return float(self.text)
 
     def __str__(self) -> str:

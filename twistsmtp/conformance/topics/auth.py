@@ -122,7 +122,7 @@ def continued_lf(talk: Talk) -> None:
     talk.alone("a response with a bare LF")
 
 
-@check("auth.long", 4954, "4", MUST, start=Start.GREETED)
+@check("auth.long", 4954, "4", SHOULD, start=Start.GREETED)
 def long(talk: Talk) -> None:
     """A response of 12288 octets is read, and then judged."""
     _asked(talk)

@@ -1,6 +1,6 @@
 """AUTH (RFC 4954): what needs an account."""
 
-from ..check import MUST, check
+from ..check import MUST, SHOULD, check
 from ..talk import Start, Talk, expect
 
 __all__: list[str] = []
@@ -27,7 +27,7 @@ def parameter(talk: Talk) -> None:
         talk.ask("RSET", "250")
 
 
-@check("login.bad-parameter", 4954, "5", MUST, user=True)
+@check("login.bad-parameter", 4954, "5", SHOULD, user=True)
 def bad_parameter(talk: Talk) -> None:
     """AUTH= with a value that is no xtext is refused."""
     talk.ask(f"{talk.mail} AUTH=a+ZZ", "5")

@@ -26,8 +26,11 @@ NO_ENDS = {
     "crcrlf-dot-crcrlf": b"\r\r\n.\r\r\n",
     "lfcr-dot-lfcr": b"\n\r.\n\r",
     "lflf-dot-lf": b"\n\n.\n",
+    "lf-dot-crcrlf": b"\n.\r\r\n",
+    "crcr-dot-crcr": b"\r\r.\r\r",
     "crlf-dot-space-crlf": b"\r\n. \r\n",
     "crlf-space-dot-crlf": b"\r\n .\r\n",
+    "crlf-tab-dot-crlf": b"\r\n\t.\r\n",
     "crlf-dot-tab-crlf": b"\r\n.\t\r\n",
     "crlf-dot-dot-crlf": b"\r\n..\r\n",
     "crlf-dot-nul-crlf": b"\r\n.\0\r\n",
@@ -45,6 +48,8 @@ NO_ENDS = {
     "crlf-eight-bit-dot-crlf": b"\r\n\xae\r\n",
     "eight-bit-crlf-dot-crlf": b"\x8d\x8a.\x8d\x8a",
     "crlf-backspace-dot-crlf": b"\r\nx\x08.\r\n",
+    "crlf-eot-crlf": b"\r\n\x04\r\n",
+    "crlf-sub-crlf": b"\r\n\x1a\r\n",
 }
 #: The same where the message begins: what stands before is the CRLF of DATA.
 NO_FIRST_ENDS = {
