@@ -128,7 +128,7 @@ class ApartTests(SynchronousTestCase):
     def test_behind_a_route(self) -> None:
         """An alias may lead to several deliveries; nobody else comes to them then."""
         ada, others = Each(), Memory()
-        client = self.connect(Route({"ada@mx.test": ada}, others))
+        client = self.connect(Route({"ada@mx.test": ada}, others, apart=True))
         told = self.deliver(client, "both", "ada", "eve", "bob")
         self.assertEqual(set(told.values()), {"250"})
         self.assertEqual(ada.has, ["ada", "ada"])
@@ -138,7 +138,8 @@ class ApartTests(SynchronousTestCase):
     def test_an_alias_that_is_refused_half_way(self) -> None:
         """Who had been taken before is taken once more, and stays apart."""
         far, others = Picky(), Memory()
-        client = self.connect(Route({"ada@mx.test": far, "gone@mx.test": Each(), "eve@mx.test": far}, others))
+        routes = {"ada@mx.test": far, "gone@mx.test": Each(), "eve@mx.test": far}
+        client = self.connect(Route(routes, others, apart=True))
         codes = self.codes(client, "eve", "half", "bob")
         self.assertEqual(codes, ["250", "452", "452", "250"])
         codes = self.codes(client, "half", "bob")

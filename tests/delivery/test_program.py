@@ -279,7 +279,7 @@ class VerdictTests(ProgramCase):
     async def test_one_by_one(self) -> None:
         """Over LMTP each recipient has a verdict. Over SMTP the first refusal is that of all, and no more are run."""
         code = f"import sys; open({str(self.told)!r}, 'a').write(sys.argv[2]); sys.exit(int(sys.argv[2]))"
-        program = self.new(code, "{local}", each=True, together=True)
+        program = self.new(code, "{local}", each=True)
         session = new_session(program)
         session.lmtp = True
         addresses = ("0@two.example", "67@two.example", "75@two.example", "0@three.example")
@@ -291,11 +291,11 @@ class VerdictTests(ProgramCase):
         self.assertEqual("067", self.told.read_text())
 
     async def test_apart(self) -> None:
-        """Over SMTP each recipient has the message by itself, unless one run is for all of them."""
+        """Over SMTP recipients share a message, unless each is to have it by itself."""
         cases: tuple[tuple[dict[str, Any], str], ...] = (
-            ({"each": True}, "452 4.5.3"),
-            ({"each": True, "together": True}, "250 2.1.5"),
             ({}, "250 2.1.5"),
+            ({"each": True}, "250 2.1.5"),
+            ({"each": True, "apart": True}, "452 4.5.3"),
         )
         for settings, code in cases:
             client = Server(self.new(TELL, **settings)).connect().hello().begin(JOE)
@@ -435,10 +435,10 @@ class OptionsTests(SynchronousTestCase):
         made = make_delivery("program:cat -u {sender}:each=yes:newline=crlf:timeout=5:at_once=3")
         assert isinstance(made, Program)
         self.assertEqual((True, True, 5.0, 3), (made._each, made._crlf, made._timeout, made._turns.limit))
-        self.assertFalse(made._together)
-        made = make_delivery("program:cat:each=yes:together=yes")
+        self.assertFalse(made._apart)
+        made = make_delivery("program:cat:each=yes:apart=yes")
         assert isinstance(made, Program)
-        self.assertTrue(made._together)
+        self.assertTrue(made._apart)
 
     def test_wrong(self) -> None:
         known = "{client}, {domain}, {id}, {local}, {recipient}, {sender}"
@@ -453,6 +453,7 @@ class OptionsTests(SynchronousTestCase):
             "program:cat:at_once=-1": "at_once is a number, not '-1'",
             "program:cat:at_once=0": "more than 0",
             "program:cat:each=1": "each is yes or no, not '1'",
+            "program:cat:apart=yes": "apart is of no use without each",
             "program:cat:timeout=0": "timeout is a number of seconds",
         }.items():
             error = self.assertRaises(ValueError, make_delivery, text)

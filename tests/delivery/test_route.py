@@ -81,11 +81,11 @@ class RouteCase(SynchronousTestCase):
         self.journal: list[str] = []
         self.told: dict[str, Told] = {}
 
-    def talk(self, *, lmtp: bool = False, together: bool = True, **deeds: Any) -> Conversation:
+    def talk(self, *, lmtp: bool = False, apart: bool = False, **deeds: Any) -> Conversation:
         """A server whose deliveries a, b and c are for a.example, b.example and c.example."""
         self.told = {name: Told(name, self.journal, **each) for name, each in deeds.items()}
         routes = {f"{name}.example": each for name, each in self.told.items()}
-        return Conversation(Route(routes, together=together), lmtp=lmtp)
+        return Conversation(Route(routes, apart=apart), lmtp=lmtp)
 
     def tearDown(self) -> None:
         self.assertEqual(dict.fromkeys(self.told, 0), {name: each.open for name, each in self.told.items()})
@@ -105,8 +105,8 @@ class RouteTests(RouteCase):
         self.assertIn(b"hello", octets)
 
     def test_apart(self) -> None:
-        """Over SMTP a message goes to one delivery, and its verdict is that of its own recipients."""
-        conversation = self.talk(a={}, b={"commit": LATER}, together=False)
+        """A message goes to one delivery, and its verdict is that of its own recipients."""
+        conversation = self.talk(a={}, b={"commit": LATER}, apart=True)
         codes = conversation.send(A, B, "y@a.example", "y@b.example")
         self.assertEqual(["250", "452", "250", "452", "354", "250"], codes)
         self.assertEqual(["250", "250", "354", "451"], conversation.send(B, "y@b.example"))
@@ -114,11 +114,11 @@ class RouteTests(RouteCase):
         self.assertEqual([A, "y@a.example"], self.told["a"].messages[0][0])
 
     def test_apart_of_whom_nobody_takes(self) -> None:
-        codes = self.talk(a={"rcpt": NEVER}, b={}, together=False).send(A, B)
+        codes = self.talk(a={"rcpt": NEVER}, b={}, apart=True).send(A, B)
         self.assertEqual(["550", "250", "354", "250"], codes)
 
     def test_over_lmtp_they_need_not_be_apart(self) -> None:
-        codes = self.talk(a={}, b={"commit": LATER}, together=False, lmtp=True).send(A, B)
+        codes = self.talk(a={}, b={"commit": LATER}, apart=True, lmtp=True).send(A, B)
         self.assertEqual(["250", "250", "354", "250", "451"], codes)
 
     def test_no_route(self) -> None:

@@ -28,7 +28,7 @@ mbox = DeliveryMaker(
 )
 program = DeliveryMaker(
     name="program",
-    synopsis="program:COMMAND[:each=yes][:newline=crlf][:timeout=SECONDS][:at_once=COUNT]",
+    synopsis="program:COMMAND[:each=yes][:apart=yes][:newline=crlf][:timeout=SECONDS][:at_once=COUNT]",
     help=(
         "runs a program with the message on standard input, for all recipients together or for each; "
         "its exit status is the verdict (program:/usr/local/bin/take -f {sender} {recipient})"
@@ -62,7 +62,7 @@ relay = DeliveryMaker(
 )
 lmtp = DeliveryMaker(
     name="lmtp",
-    synopsis="lmtp:HOST:PORT or lmtp:unix:PATH, with the options of relay:",
+    synopsis="lmtp:HOST:PORT or lmtp:unix:PATH, with the options of relay: and apart=yes",
     help=(
         "hands mail to a server that keeps it, as Dovecot, with a word for each recipient (lmtp:unix:/run/dovecot/lmtp)"
     ),

@@ -10,8 +10,8 @@ octets, at the pace of the slowest, and are committed one after the other. This 
 * SMTP has one reply for all. The first branch that refuses or fails, for any recipient, ends the message: its verdict
   is the verdict, and what is not committed yet is aborted. So when the first branch refuses, nothing has been kept.
   When a later one does, those before it have the message although the client was told that it was not taken: it may
-  send it again, and they have it twice. Nothing is lost without the client's knowing. For recipients of several
-  branches `Route` does not let it come to that: see `twistsmtp.delivery.apart`.
+  send it again, and they have it twice. Nothing is lost without the client's knowing. A `Route` that keeps the
+  recipients of several branches apart does not let it come to that: see `twistsmtp.delivery.apart`.
 
 A branch may be optional. Nobody hears of it when such a one refuses or fails, but the log.
 """

@@ -1,7 +1,7 @@
 """Mail handed to a server that keeps it, by LMTP (RFC 2033): ``lmtp:HOST:PORT`` and ``lmtp:unix:PATH``.
 
 As `Relay` does, but that the far side has a word for each recipient behind the message: one mailbox that is full does
-not keep the others from their mail. A client that speaks LMTP is told each word. Over SMTP there is room for one, so
+not keep the others from their mail. A client that speaks LMTP is told each word. Over SMTP there is room for one, or
 each recipient has the message by itself: `twistsmtp.delivery.apart`.
 """
 
@@ -25,19 +25,19 @@ class LMTP(Relay):
 
     :param destination: where to, and how.
     :param pool: keeps the connections; one of its own if none is given.
-    :param together: whether a client of SMTP may send a message to several recipients at once, and is told one word for
-        all of them: the first that is temporary, else the first that refuses.
+    :param apart: whether each recipient has the message by itself over SMTP. Else a client is told one word for all of
+        them: the first that is temporary, else the first that refuses.
     :raises ValueError: the destination speaks SMTP.
     """
 
-    def __init__(self, destination: Destination, *, pool: Pool | None = None, together: bool = False) -> None:
+    def __init__(self, destination: Destination, *, pool: Pool | None = None, apart: bool = False) -> None:
         if not destination.lmtp:
             raise ValueError("the destination of LMTP speaks LMTP")
         super().__init__(destination, pool=pool)
-        self._together = together
+        self._apart = apart
 
     @classmethod
-    def from_options(cls, host: str, port: str, *, together: str = "no", **options: str) -> "LMTP":
+    def from_options(cls, host: str, port: str, *, apart: str = "no", **options: str) -> "LMTP":
         """The delivery that ``lmtp:HOST:PORT`` or ``lmtp:unix:PATH`` with these options names.
 
         :raises ValueError: an option is wrong.
@@ -46,11 +46,11 @@ class LMTP(Relay):
         pool = pool_from_options(options)
         where = ("", "24", port) if host == "unix" else (host, port, "")
         destination = destination_from_options(*where, options, lmtp=True)
-        return cls(destination, pool=pool, together=yes_or_no("together", together))
+        return cls(destination, pool=pool, apart=yes_or_no("apart", apart))
 
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """See `Relay.begin`."""
-        return _Handed(self, session, reverse_path, Apart(session, together=self._together))
+        return _Handed(self, session, reverse_path, Apart(session, wanted=self._apart))
 
 
 class _Handed(Relayed):
@@ -61,7 +61,7 @@ class _Handed(Relayed):
         self._apart = apart
 
     async def rcpt(self, recipient: Recipient) -> None:
-        """The far side's word is ours; and each recipient is apart from others."""
+        """The far side's word is ours, where the recipient is not to be apart from others."""
         self._apart.check()
         await super().rcpt(recipient)
         self._apart.taken()

@@ -130,14 +130,15 @@ class Program(Delivery):
         of the recipient's is there once for each recipient. What would begin an argument with ``-`` is refused (553).
         The sender of the null reverse-path is empty, and ``<>`` behind an option of one letter: ``-f{sender}``.
     :param each: whether it is run for each recipient by itself, one after the other. Over SMTP, which has one reply for
-        all, each recipient has the message by itself then (`twistsmtp.delivery.apart`).
-    :param together: whether a client of SMTP may send a message to several all the same: the first refusal ends it.
+        all, the first refusal ends it, and is that reply.
+    :param apart: whether with *each* every recipient has the message by itself over SMTP (`twistsmtp.delivery.apart`).
     :param crlf: whether lines end with CRLF, as they came, instead of LF.
     :param timeout: seconds that it may take.
     :param at_once: how many run at one time; other messages wait.
     :param reactor: the global one if none is given.
     :param in_thread: what calls functions that block.
-    :raises ValueError: the command cannot be read, or is empty; or *at_once* is not positive.
+    :raises ValueError: the command cannot be read, or is empty; *apart* is there without *each*; or *at_once* is not
+        positive.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Program(Delivery):
         command: str,
         *,
         each: bool = False,
-        together: bool = False,
+        apart: bool = False,
         crlf: bool = False,
         timeout: float = TIMEOUT,
         at_once: int = AT_ONCE,
@@ -157,10 +158,12 @@ class Program(Delivery):
             raise ValueError("there is no command")
         if at_once < 1:
             raise ValueError(f"at-once must be more than 0, not {at_once}")
+        if apart and not each:
+            raise ValueError("apart is of no use without each: one run has one verdict")
         self._name, *arguments = words
         self._arguments = [_Argument.parse(word) for word in arguments]
         self._each = each
-        self._together = together or not each
+        self._apart = apart
         self._crlf = crlf
         self._timeout = timeout
         self._turns = DeferredSemaphore(at_once)
@@ -174,7 +177,7 @@ class Program(Delivery):
         command: str,
         *,
         each: str = "no",
-        together: str = "no",
+        apart: str = "no",
         newline: str = "lf",
         timeout: str = f"{TIMEOUT:g}",
         at_once: str = str(AT_ONCE),
@@ -190,7 +193,7 @@ class Program(Delivery):
         return cls(
             command,
             each=yes_or_no("each", each),
-            together=yes_or_no("together", together),
+            apart=yes_or_no("apart", apart),
             crlf=newline == "crlf",
             timeout=number("timeout", timeout),
             at_once=int(at_once),
@@ -282,7 +285,7 @@ class _Transaction(DeliveryTransaction):
         self._spool = Spool(session, program._in_thread)
         self._lines = LineFeeds()
         self._room = RECIPIENTS_LIMIT
-        self._apart = Apart(session, together=program._together)
+        self._apart = Apart(session, wanted=program._apart)
 
     def rcpt(self, recipient: Recipient) -> None:
         """Take any mailbox that would not be an option of the program."""

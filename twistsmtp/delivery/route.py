@@ -12,8 +12,9 @@ behind it in the local branch; that of the domain; that of ``*``. The case of ad
 be in U-labels or A-labels. A recipient without a domain, which is only ``<postmaster>``, has the server's own name as
 its domain.
 
-Each delivery has the message for those recipients that are its own. Over SMTP, which has one reply for all of them, a
-message goes to one delivery: the client sends it by itself to the recipients of another (`twistsmtp.delivery.apart`).
+Each delivery has the message for those recipients that are its own. `twistsmtp.delivery.branches` has the rule for what
+is said when one of them takes it and another one does not. With ``route-apart = true`` it does not come to that: over
+SMTP, which has one reply for all of them, a message goes to one delivery then (`twistsmtp.delivery.apart`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,14 +36,11 @@ class Route(Several):
 
     :param routes: deliveries by pattern: a domain, an address, or ``*``. One may be there more than once.
     :param default: for recipients that no pattern fits. Without one, they are refused (550 5.1.1).
-    :param together: whether a client of SMTP may send a message to recipients of several deliveries at once: see
-        `twistsmtp.delivery.branches`.
+    :param apart: whether over SMTP recipients of another delivery have the message by itself.
     :raises ValueError: a pattern is none, two are the same, or there is no delivery.
     """
 
-    def __init__(
-        self, routes: Mapping[str, Delivery], default: Delivery | None = None, *, together: bool = False
-    ) -> None:
+    def __init__(self, routes: Mapping[str, Delivery], default: Delivery | None = None, *, apart: bool = False) -> None:
         self._routes: dict[Key, Delivery] = {}
         for pattern, delivery in routes.items():
             key = parse_pattern(pattern)
@@ -52,7 +50,8 @@ class Route(Several):
         if default is not None and self._routes.setdefault(EVERYWHERE, default) is not default:
             raise ValueError(f"{EVERYBODY} leaves nothing for a default")
         super().__init__(self._routes.values())
-        self.together = together
+        #: Whether recipients of several deliveries are kept apart.
+        self.apart = apart
 
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Take mail from anybody: a delivery is asked when it is known to have a recipient."""
@@ -90,7 +89,7 @@ class _Routed(Branches):
         self._route = route
         self._reverse_path = reverse_path
         self._by_delivery: dict[Delivery, Branch] = {}
-        self._apart = Apart(session, together=route.together)
+        self._apart = Apart(session, wanted=route.apart)
 
     async def rcpt(self, recipient: Recipient) -> None:
         """Take whom a delivery is for, and takes."""

@@ -40,8 +40,9 @@ __all__ = ["Webhook", "address", "signature"]
 #: Seconds for one request, from the look-up of the name to the end of the answer.
 TIMEOUT = 60.0
 
-#: Octets that X-Envelope-To may have; web servers refuse fields of more than 8 KiB, or 16 KiB of them in all.
-RECIPIENTS_LIMIT = 4096
+#: Octets that X-Envelope-To may have, enough for a hundred recipients (RFC 5321 section 4.5.3.1.8); web servers refuse
+#: fields of more than 8 KiB, or 16 KiB of them in all.
+RECIPIENTS_LIMIT = 7 * 1024
 
 #: Octets of an answer that are read, and characters of it that are logged.
 ANSWER_LIMIT = 4096
