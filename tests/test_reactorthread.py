@@ -1,24 +1,18 @@
 """The reactor in a thread: each case in a process of its own, as there is one reactor in a process."""
 
-import subprocess
-import sys
-from pathlib import Path
 from textwrap import dedent
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-import twistsmtp
+from tests.forked import run_text
 from twistsmtp.reactorthread import hold_reactor
-
-ROOT = str(Path(twistsmtp.__file__).parent.parent)
 
 
 def python(program: str) -> str:
     """What *program* writes, in a process that has no reactor yet."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{dedent(program)}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = run_text(dedent(program))
     if done.returncode or done.stderr:
         raise AssertionError(f"{done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -184,6 +178,103 @@ class OthersReactorTests(SynchronousTestCase):
                 print(held.reactor is reactor, held.call(lambda: 1, timeout=5))
             """)
         self.assertEqual(said, "False 1\n")
+
+
+class LentTests(SynchronousTestCase):
+    """One is lent to a thread which runs it."""
+
+    def test_to_one_at_a_time(self) -> None:
+        """Nobody gets it who would have to share it; and one that a program has only who may."""
+        said = python("""
+            from twistsmtp.reactorthread import hold_reactor, in_reactor, lend_reactor
+
+            print(in_reactor())
+            first = lend_reactor(made_here=True)
+            print(lend_reactor(), first.loop is not None, first.held)
+            first.begin()
+            print(in_reactor())
+            first.give_back()
+            with hold_reactor() as held:
+                print(lend_reactor(), held.reactor is first.reactor, held.call(in_reactor), in_reactor())
+            """)
+        self.assertEqual(said, "False\nNone True False\nTrue\nNone True True False\n")
+        said = python("""
+            from twisted.internet import reactor
+            from twistsmtp.reactorthread import lend_reactor
+
+            print(lend_reactor(made_here=True))
+            lent = lend_reactor()
+            print(lent.reactor is reactor)
+            reactor.callWhenRunning(reactor.crash)
+            reactor.run()
+            lent.give_back()
+            """)
+        self.assertEqual(said, "None\nTrue\n")
+
+    def test_goes_on(self) -> None:
+        """What is under way when it is given back ends, and who waits for that is told."""
+        said = python("""
+            import threading
+            from twisted.internet.task import deferLater
+            from twisted.internet.threads import deferToThread
+            from twistsmtp.reactorthread import hold_reactor, lend_reactor
+
+            def run():
+                lent = lend_reactor()
+                lent.begin()
+                began.set()
+                lent.loop.run_forever()
+                lent.give_back()
+
+            began = threading.Event()
+            thread = threading.Thread(target=run)
+            thread.start()
+            began.wait()
+            held = hold_reactor()
+            held.call(deferToThread, lambda: None)
+            answers = []
+            wait = lambda: deferLater(held.reactor, 0.1, lambda: threading.current_thread().name)
+            waiting = threading.Thread(target=lambda: answers.append(held.call(wait)))
+            waiting.start()
+            held.reactor.callFromThread(held.loop.stop)
+            thread.join()
+            waiting.join()
+            print(answers[0], held.call(lambda: threading.current_thread().name))
+            held.release()
+            print(threading.active_count())
+            """)
+        self.assertEqual(said, "twistsmtp reactor twistsmtp reactor\n1\n")
+
+    def test_stopped_for_good(self) -> None:
+        """By who has it: others are told, and the next gets another."""
+        said = python("""
+            import threading
+            from twisted.internet.defer import Deferred
+            from twistsmtp.reactorthread import hold_reactor, lend_reactor
+
+            def run():
+                lent = lend_reactor()
+                lent.reactor.callWhenRunning(began.set)
+                lent.reactor.run(installSignalHandlers=False)
+                lent.give_back()
+
+            began = threading.Event()
+            thread = threading.Thread(target=run)
+            thread.start()
+            began.wait()
+            held = hold_reactor()
+            held.reactor.callFromThread(held.reactor.callLater, 0.1, held.reactor.stop)
+            for _ in range(2):
+                try:
+                    held.call(Deferred)
+                except RuntimeError as error:
+                    print(error)
+            thread.join()
+            held.release()
+            with hold_reactor() as another:
+                print(another.reactor is held.reactor, another.call(lambda: 1))
+            """)
+        self.assertEqual(said, "the reactor has stopped\n" * 2 + "False 1\n")
 
 
 class ForkTests(SynchronousTestCase):

@@ -14,6 +14,10 @@ in a process, so whoever needs it here *holds* it, and it runs as long as anybod
 * It was stopped for good, or came from a parent process by `os.fork`: nothing can be had of it any more, and another
   takes its place.
 
+Whoever has a thread that may run it, and the reactor runs nowhere else, *borrows* it (`lend_reactor`). If it is held
+when the borrower is done, it goes on in a thread of its own, with all its connections. So these may be started and
+stopped in any order.
+
 No signal handler is installed. When the interpreter ends while the reactor is held, it is stopped.
 """
 
@@ -25,7 +29,9 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import sleep
 from typing import Any, TypeVar
 
@@ -34,7 +40,7 @@ from twisted.internet.error import ReactorNotRestartable
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-__all__ = ["HeldReactor", "hold_reactor"]
+__all__ = ["HeldReactor", "LentReactor", "hold_reactor", "in_reactor", "lend_reactor"]
 
 T = TypeVar("T")
 
@@ -49,16 +55,43 @@ BEGINNING = 0.1
 _NAME = "twisted.internet.reactor"
 
 
-class _Runner(threading.Thread):
-    """The thread that runs *reactor*, until nobody holds it any more."""
+class _Care:
+    """A reactor that runs because somebody here needs it: in a borrower's thread, or in one of its own."""
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__(name="twistsmtp reactor", daemon=True)
         self.reactor = reactor
-        self.holders = 1
-        self.error: BaseException | None = None
+        self.holders = 0
+        self.lent = False
+        self.thread: _Thread | None = None
         #: What others wait for.
         self.pending: set[Future[Any]] = set()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does, or will in a moment."""
+        return self.lent or (self.thread is not None and self.thread.is_alive())
+
+    def go_on(self) -> None:
+        """Run it in a thread of its own.
+
+        :raises ReactorNotRestartable: it was stopped for good.
+        """
+        self.thread = _Thread(self)
+        self.thread.begin()
+
+    def rest(self) -> None:
+        """It does not run any more: leave nothing of it behind."""
+        if self.reactor.threadpool is not None:  # else its threads would stay
+            self.reactor._stopThreadPool()
+
+
+class _Thread(threading.Thread):
+    """The thread that runs a reactor until nobody holds it any more."""
+
+    def __init__(self, care: _Care) -> None:
+        super().__init__(name="twistsmtp reactor", daemon=True)
+        self.care = care
+        self.error: BaseException | None = None
         self._running = threading.Event()
 
     def begin(self) -> None:
@@ -66,8 +99,9 @@ class _Runner(threading.Thread):
 
         :raises ReactorNotRestartable: it was stopped for good.
         """
+        reactor = self.care.reactor
         # callWhenRunning calls before the loop runs, callLater in it.
-        self.reactor.callWhenRunning(self.reactor.callLater, 0, self._running.set)
+        reactor.callWhenRunning(reactor.callLater, 0, self._running.set)
         self.start()
         self._running.wait()
         if self.error is not None:
@@ -76,32 +110,43 @@ class _Runner(threading.Thread):
     def run(self) -> None:
         """What the thread does."""
         try:
-            self.reactor.run(installSignalHandlers=False)
+            self.care.reactor.run(installSignalHandlers=False)
         except BaseException as error:
             self.error = error
         finally:
-            if self.reactor.threadpool is not None:  # else its threads would stay
-                self.reactor._stopThreadPool()
+            self.care.rest()
             self._running.set()
-            for future in tuple(self.pending):
+            for future in tuple(self.care.pending):
                 if not future.done():
                     future.set_exception(RuntimeError("the reactor has stopped"))
 
     def end(self) -> None:
         """Have the reactor stand still, and wait for that, unless it is its own thread that wants it."""
         if self.is_alive():
-            self.reactor.callFromThread(self.reactor.crash)
+            self.care.reactor.callFromThread(self.care.reactor.crash)
             if threading.current_thread() is not self:
                 self.join(PATIENCE)
 
 
-class HeldReactor:
-    """The reactor, which runs, until it is let go."""
+class _Given:
+    """The reactor, as somebody has it."""
 
-    def __init__(self, reactor: Any, runner: _Runner | None) -> None:
+    def __init__(self, reactor: Any) -> None:
         #: Twisted's reactor. From other threads only its ``callFromThread`` may be called.
         self.reactor = reactor
-        self._runner = runner
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The asyncio loop that the reactor runs on; ``None`` if it is a reactor that has none."""
+        return _loop_of(self.reactor)
+
+
+class HeldReactor(_Given):
+    """The reactor, which runs, until it is let go."""
+
+    def __init__(self, reactor: Any, care: _Care | None) -> None:
+        super().__init__(reactor)
+        self._care = care
         self._held = True
 
     def __enter__(self) -> "HeldReactor":
@@ -109,11 +154,6 @@ class HeldReactor:
 
     def __exit__(self, *exception: object) -> None:
         self.release()
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The asyncio loop that the reactor runs on; ``None`` if it is a reactor that has none."""
-        return _loop_of(self.reactor)
 
     @property
     def here(self) -> bool:
@@ -131,10 +171,10 @@ class HeldReactor:
         if self.here:
             raise RuntimeError("this is the reactor's thread, and cannot wait for itself: use deferToThread")
         future: Future[T] = Future()
-        pending = self._runner.pending if self._runner else set()
+        pending = self._care.pending if self._care else set()
         pending.add(future)
         try:
-            if self._runner is not None and not self._runner.is_alive():
+            if self._care is not None and not self._care.runs:
                 raise RuntimeError("the reactor has stopped")
             self.reactor.callFromThread(_settle, future, function, arguments)
             return future.result(timeout)
@@ -149,15 +189,15 @@ class HeldReactor:
         """Let it go. The last who does so waits until the thread has ended. Doing it twice does nothing."""
         with _state.lock:
             held, self._held = self._held, False
-            runner = self._runner
-            if not held or runner is None:
+            care = self._care
+            if not held or care is None:
                 return
-            runner.holders -= 1
-            last = runner.holders == 0
-            if last and _state.runner is runner:
-                _state.runner, _state.ending = None, runner
-        if last:
-            runner.end()
+            care.holders -= 1
+            if care.holders or care.lent or care.thread is None:
+                return
+            if _state.care is care:
+                _state.care, _state.ending = None, care.thread
+        care.thread.end()
 
 
 def _settle(future: "Future[T]", function: Callable[..., "T | Deferred[T]"], arguments: tuple[object, ...]) -> None:
@@ -173,14 +213,50 @@ def _settle(future: "Future[T]", function: Callable[..., "T | Deferred[T]"], arg
     deferred.addCallbacks(answer, fail)
 
 
+class LentReactor(_Given):
+    """The reactor, for a thread to run it: by its ``run``, or by `begin` and then its loop."""
+
+    def __init__(self, care: _Care) -> None:
+        super().__init__(care.reactor)
+        self._care = care
+
+    @property
+    def held(self) -> bool:
+        """Whether anybody else needs it by now."""
+        return self._care.holders > 0
+
+    def begin(self) -> None:
+        """Have the reactor begin in this thread, which is to run the loop."""
+        self.reactor.startRunning(installSignalHandlers=False)
+
+    def give_back(self) -> None:
+        """Nobody runs it here any more. If it is held it goes on in a thread of its own."""
+        care, loop = self._care, self.loop
+        if self.reactor.running and loop is not None:  # ``crash`` would stop the next run, too, were it called here
+            loop.call_soon(self.reactor.crash)
+            loop.run_forever()
+        elif self.reactor.running:
+            self.reactor.crash()
+        care.rest()  # also where it goes on: it is this thread that has begun those of its pool
+        with _state.lock:
+            if care.holders:
+                with suppress(ReactorNotRestartable):
+                    care.go_on()
+            else:
+                _state.care = None
+            care.lent = False
+
+
 @dataclass(slots=True)
 class _State:
     """What there is of this in the process."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    runner: _Runner | None = None
+    care: _Care | None = None
     #: One that may not have ended quite yet.
-    ending: _Runner | None = None
+    ending: _Thread | None = None
+    #: The reactor that was made here.
+    made: Any = None
     watching_exit: bool = False
     #: The reactor that was installed when this process was forked, and whether a thread ran it that is not here. They
     #: are kept, as a reactor's last moments would meddle with the sockets of its parent.
@@ -194,46 +270,78 @@ _state = _State()
 def hold_reactor() -> HeldReactor:
     """The reactor, running. It is to be let go by `HeldReactor.release`, or by a ``with`` statement."""
     with _state.lock:
-        ending, _state.ending = _state.ending, None
-        if ending is not None and ending is not threading.current_thread():
-            ending.join(PATIENCE)
-        runner = _state.runner
-        if runner is not None and runner.reactor is sys.modules.get(_NAME) and runner.is_alive():
-            runner.holders += 1
-            return HeldReactor(runner.reactor, runner)
-        reactor = _installed()
-        if reactor.running:
-            return HeldReactor(reactor, None)
-        _state.runner = _started(reactor)
-        return HeldReactor(_state.runner.reactor, _state.runner)
+        care = _in_care()
+        if care is None:
+            reactor = _installed()
+            if _runs(reactor):
+                return HeldReactor(reactor, None)
+            _watch_exit()
+            care = _Care(reactor)
+            care.go_on()
+            _state.care = care
+        care.holders += 1
+        return HeldReactor(care.reactor, care)
 
 
-def _started(reactor: Any) -> _Runner:
-    _watch_exit()
-    runner = _Runner(reactor)
-    try:
-        runner.begin()
-    except ReactorNotRestartable:
-        runner = _Runner(_another())
-        runner.begin()
-    return runner
+def lend_reactor(*, made_here: bool = False) -> LentReactor | None:
+    """The reactor, for the caller's thread to run until `LentReactor.give_back`; ``None`` if it runs already.
+
+    :param made_here: whether it has to be one that was, or will be, installed by this module: on asyncio's loop, and
+        not one that a program has, which will want to run it itself.
+    """
+    with _state.lock:
+        if _in_care() is not None or (made_here and sys.modules.get(_NAME) not in (None, _state.made)):
+            return None
+        if _runs(reactor := _installed()):
+            return None
+        _watch_exit()
+        _state.care = _Care(reactor)
+        _state.care.lent = True
+        return LentReactor(_state.care)
+
+
+def in_reactor() -> bool:
+    """Whether this is the thread of a reactor that runs."""
+    reactor: Any = sys.modules.get(_NAME)
+    return reactor is not None and bool(reactor.running and threadable.isInIOThread())
+
+
+def _in_care() -> _Care | None:
+    """What runs by our doing."""
+    ending, _state.ending = _state.ending, None
+    if ending is not None and ending is not threading.current_thread():
+        ending.join(PATIENCE)
+    care = _state.care
+    return care if care is not None and care.reactor is sys.modules.get(_NAME) and care.runs else None
+
+
+def _runs(reactor: Any) -> bool:
+    """Whether *reactor* runs by somebody's doing. Where it is its loop only that does, the reactor begins by this."""
+    loop = _loop_of(reactor)
+    if not reactor.running and loop is not None and loop.is_running():
+        begin = partial(reactor.startRunning, installSignalHandlers=False)
+        if asyncio._get_running_loop() is loop:
+            begin()
+        else:
+            loop.call_soon_threadsafe(begin)
+        return True
+    return bool(reactor.running)
 
 
 def _installed() -> Any:
     """The process's reactor, or a new one if it has none that can be had."""
     reactor: Any = sys.modules.get(_NAME)
-    if reactor is None:
+    if reactor is None or _is_nobodys(reactor):
+        sys.modules.pop(_NAME, None)
         _install()
-    elif _is_nobodys(reactor):
-        _another()
     return sys.modules[_NAME]
 
 
 def _is_nobodys(reactor: Any) -> bool:
-    """Whether *reactor* cannot be had any more: it takes itself to be running, and there is no thread that runs it; or
-    it is the parent's, and not in use here."""
+    """Whether *reactor* cannot be had any more: it was stopped for good; it takes itself to be running, and there is no
+    thread that runs it; or it is the parent's, and not in use here."""
     if not reactor.running:
-        return any(reactor is each for each in _state.inherited)
+        return reactor._startedBefore or any(reactor is each for each in _state.inherited)
     if any(reactor is each for each in _state.left_behind):
         return True
     loop = _loop_of(reactor)
@@ -248,19 +356,13 @@ def _loop_of(reactor: Any) -> asyncio.AbstractEventLoop | None:
     return getattr(reactor, "_asyncioEventloop", None)
 
 
-def _another() -> Any:
-    """Put another reactor in the place of the process's own."""
-    sys.modules.pop(_NAME, None)
-    return _install()
-
-
-def _install() -> Any:
+def _install() -> None:
     from twisted.internet import asyncioreactor
 
     # With epoll a child process would share the selector with its parent, and unregister the parent's sockets.
     selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
     asyncioreactor.install(asyncio.SelectorEventLoop(selector))
-    return sys.modules[_NAME]
+    _state.made = sys.modules[_NAME]
 
 
 # --- the process's own end, and its children ---------------------------------------------------------------------
@@ -273,16 +375,19 @@ def _watch_exit() -> None:
 
 
 def _stop_at_exit() -> None:
-    runner = _state.runner
-    if runner is not None and runner.is_alive():
-        runner.reactor.callFromThread(runner.reactor.stop)
-        runner.join(LAST_PATIENCE)
+    thread = None if _state.care is None else _state.care.thread
+    if thread is not None and thread.is_alive():
+        thread.care.reactor.callFromThread(thread.care.reactor.stop)
+        thread.join(LAST_PATIENCE)
+    loop = _loop_of(_state.made)
+    if loop is not None and not loop.is_running():
+        loop.close()
 
 
 def _begin_in_child() -> None:
     """This is a new process: the threads of its parent are not here."""
     _state.lock = threading.Lock()
-    _state.runner = _state.ending = None
+    _state.care = _state.ending = None
     reactor: Any = sys.modules.get(_NAME)
     if reactor is not None:
         _state.inherited += (reactor,)

@@ -1,17 +1,14 @@
 """Programs as users write them for the two oldest APIs: run as they are, and with their imports changed."""
 
 import difflib
-import os
 import re
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from tests.clients.kit import ROOT
+from tests.forked import run_module_forked, run_text
 
-__all__ = ["LACKING_SMTPD", "changes", "expected", "run", "run_python", "text_of"]
+__all__ = ["LACKING_SMTPD", "changes", "expected", "run", "run_module", "run_python", "text_of"]
 
 PROGRAMS = Path(__file__).parent / "old_programs"
 LACKING_SMTPD = None if find_spec("smtpd") else "this Python has no smtpd, which 3.12 took out"
@@ -26,12 +23,14 @@ _IMPORTS = {
 _ASYNCORE = re.compile(r"error: uncaptured python exception.*\n")
 
 
-def run_python(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run this Python to its end, under this checkout."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment}
-    return subprocess.run(
-        [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+def run_python(text: str) -> "subprocess.CompletedProcess[str]":
+    """Run *text* to its end."""
+    return run_text(text, PYTHONWARNINGS="ignore")
+
+
+def run_module(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the module *name* to its end, as ``python -m`` does."""
+    return run_module_forked(name, *arguments, PYTHONWARNINGS="ignore")
 
 
 def text_of(name: str, *, ours: bool) -> str:
@@ -42,11 +41,7 @@ def text_of(name: str, *, ours: bool) -> str:
 
 def run(name: str, *, ours: bool) -> str:
     """What the program *name* prints."""
-    text = text_of(name, ours=ours)
-    with TemporaryDirectory() as folder:
-        program = Path(folder) / "program.py"
-        program.write_text(text, "utf-8")
-        done = run_python(str(program))
+    done = run_python(text_of(name, ours=ours))
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)
     return _ASYNCORE.sub("", done.stdout)

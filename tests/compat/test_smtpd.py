@@ -4,13 +4,15 @@ import errno
 import os
 import smtplib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -194,8 +196,44 @@ for n in range(30):
         thread.join()
 print(threading.active_count(), descriptors() - before, smtpd.socket_map)
 """
-        done = run_python("-c", program)
+        done = run_python(program)
         self.assertEqual("1 0 {}\n", done.stdout, done.stderr)
+
+    def test_signals(self) -> None:
+        """What a handler raises to end the program does so, also where an event is dealt with; others go their way."""
+        program = """
+import os, signal, smtplib, sys, threading
+from twistsmtp.compat import smtpd
+
+class Server(smtpd.SMTPServer):
+    def process_message(self, peer, mailfrom, rcpttos, data, **kwargs):
+        os.kill(os.getpid(), number)
+        return "250 all the same"
+
+def send():
+    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        client.helo("x"), client.mail("a@b"), client.rcpt("c@d")
+        said.append(client.data(b"x"))
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+signal.signal(signal.SIGUSR1, lambda *_: server.close())
+before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+server = Server(("127.0.0.1", 0), None)
+port = server.socket.getsockname()[1]
+said = []
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    client = threading.Thread(target=send)
+    client.start()
+    try:
+        smtpd.loop()
+    except BaseException as error:
+        print(repr(error))
+        smtpd.loop(0.2, count=1)
+    client.join()
+print(said == [(250, b"all the same")] * 3, before == {each: signal.getsignal(each) for each in before})
+"""
+        done = run_python(program)
+        self.assertEqual("SystemExit(3)\nKeyboardInterrupt()\nTrue True\n", done.stdout, done.stderr)
 
     def test_two_at_once(self) -> None:
         """One goes on when the other, which ran the reactor, has ended."""
@@ -224,7 +262,7 @@ second.close()
 others.join(20)
 print(its.is_alive(), others.is_alive())
 """
-        done = run_python("-c", program)
+        done = run_python(program)
         self.assertEqual("(250, b'OK')\n" * 3 + "False False\n", done.stdout, done.stderr)
 
 
@@ -384,6 +422,65 @@ class ServerTests(Served):
 
 class ChannelTests(Served):
     """What the methods of a channel may do."""
+
+    async def test_errors(self) -> None:
+        """A program is told of what its methods raise, and the client that there was an error."""
+        raised: list[Any] = []
+
+        class Channel(smtpd.SMTPChannel):
+            def smtp_XFAIL(self, arg: str | None) -> None:  # noqa: N802
+                raise LookupError(arg)
+
+            def smtp_XCLOSE(self, arg: str | None) -> None:  # noqa: N802
+                self.push("421 for now")
+                self.close()
+
+            def handle_error(self) -> None:
+                raised.append(type(sys.exception()))
+
+        class Server(Keeper):
+            channel_class = Channel
+            fails = False
+
+            def handle_error(self) -> None:
+                raised.append(sys.exception())
+
+            def handle_accepted(self, conn: Any, addr: Any) -> None:
+                if self.fails:
+                    conn.close()
+                    raise LookupError
+                super().handle_accepted(conn, addr)
+
+        server = self.serve(Server)
+
+        def talk() -> None:
+            error = (451, b"Requested action aborted: local error in processing")
+            with client_of(server) as client:
+                self.assertEqual([error, (250, b"OK")], [client.docmd("XFAIL x"), client.noop()])
+            for server.status in (lambda: smtpd.socket_map[-5], lambda: fail(ZeroDivisionError())):
+                self.assertEqual(error, send(server))
+            with client_of(server) as client:
+                self.assertEqual((421, b"for now"), client.docmd("XCLOSE"))
+            server.fails = True
+            with self.assertRaises(smtplib.SMTPServerDisconnected), client_of(server):
+                pass
+
+        await deferToThread(talk)
+        self.assertEqual([LookupError, KeyError, ZeroDivisionError], raised[:3])
+        self.assertIsInstance(raised[3], LookupError)
+        self.assertEqual(4, len(self.flushLoggedErrors(LookupError, ZeroDivisionError)))
+
+    def test_dispatcher(self) -> None:
+        """What programs know of asyncore."""
+        server = Keeper(map={})
+        self.assertEqual((True, True, False), (server.accepting, server.readable(), server.writable()))
+        server.close()
+        self.assertFalse(server.accepting)
+        with redirect_stdout(StringIO()) as printed, redirect_stderr(StringIO()) as said:
+            server.log_info("hello")
+            server.log_info("not this", "warning")
+            server.log("that")
+        self.assertEqual(("info: hello\n", "log: that\n"), (printed.getvalue(), said.getvalue()))
 
     async def test_methods(self) -> None:
         """They say what they like, at once and later, and end the connection; a second reply is not said."""

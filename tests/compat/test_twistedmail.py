@@ -124,6 +124,39 @@ class NameTests(SynchronousTestCase):
 class ConnectionTests(InMemory):
     """What programs see, and do."""
 
+    def test_no_greeting(self) -> None:
+        """Who has not said HELO is nobody, in all that is asked about its mail."""
+        seen: list[Any] = []
+
+        class Asked(Delivery):
+            def validateFrom(self, helo: Any, origin: Any) -> Any:
+                seen.append(helo)
+                return origin
+
+            def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> None:
+                seen.append(helo)
+
+        delivery = Asked()
+        server = self.connect(smtp.SMTP(delivery))
+        self.assertEqual([], server._to)
+        self.say(b"MAIL FROM:<a@b.test>", b"RCPT TO:<c@d.test>")
+        [(user, make)] = server._to
+        self.assertEqual(("c@d.test", True), (str(user), isinstance(make(), Message)))
+        self.say(b"DATA", b"x", b".")
+        self.assertEqual([(None, b"192.0.2.1")] * 3, [*seen, user.helo])
+
+    def test_no_sender(self) -> None:
+        """To return no sender is no way to say yes."""
+        delivery = Delivery()
+        self.patch(delivery, "validateFrom", lambda helo, origin: None)
+        self.connect(smtp.SMTP(delivery))
+        said = self.say(b"HELO x", b"MAIL FROM:<a@b.test>", b"RCPT TO:<c@d.test>")
+        self.assertEqual(
+            ["550 Cannot receive from specified address <a@b.test>: Sender not acceptable",
+             "503 Must have sender before recipient"],
+            said[1:],
+        )  # fmt: skip
+
     def test_attributes(self) -> None:
         """Who the client is, who it is from, and in which mode the connection is."""
         delivery = Delivery()

@@ -1,8 +1,10 @@
 """Programs for twisted.mail's server: with their imports changed, and nothing else, they print the same."""
 
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compat.old import changes, expected, run, run_python
+from tests.compat.old import changes, expected, run, run_module
 
 NAMES = ("conversation", "portal", "subclass")
 
@@ -78,10 +80,10 @@ class Programs(SynchronousTestCase):
 
     def test_suite_of_twisted(self) -> None:
         """All of Twisted's own tests pass, but for the one that wants to be dropped without a reply."""
-        folder = self.mktemp()
+        folder = os.path.abspath(self.mktemp())
         with open(f"{folder}.py", "w") as shim:
             shim.write(SHIM)
-        done = run_python("-m", "twisted.trial", "--reporter=text", f"--temp-directory={folder}", f"{folder}.py")
+        done = run_module("twisted.trial", "--reporter=text", f"--temp-directory={folder}", f"{folder}.py")
         failed = {line for line in done.stdout.splitlines() if line.startswith("twisted.mail.test.")}
         self.assertEqual(
             {"twisted.mail.test.test_smtp.SMTPSenderFactoryRetryTests.test_retryAfterDisconnect"}, failed, done.stdout

@@ -136,3 +136,17 @@ class Authentication(SynchronousTestCase):
         memory.say("AUTH PLAIN")
         response = base64.b64encode(b"\0ada\0" + b"x" * 9000).decode()
         self.assertEqual((memory.say(response), seen), ([SUCCESSFUL], [9000]))
+
+    def test_a_mechanism_that_asks_as_the_others_do(self) -> None:
+        """`_authenticate` answers at once where the program does, and else later."""
+
+        class Handler:
+            async def auth_OWN(self, server: Any, args: list[str]) -> Any:
+                return server._authenticate("OWN", LoginPassword(b"ada", args[1].encode()))
+
+        async def later(mechanism: str, login: bytes, password: bytes) -> bool:
+            return password == b"secret"
+
+        for callback in (lambda _, login, password: password == b"secret", later):
+            memory = self.connect(Handler(), auth_callback=callback)
+            self.assertEqual(memory.say("AUTH OWN wrong", "AUTH OWN secret"), [INVALID, SUCCESSFUL])

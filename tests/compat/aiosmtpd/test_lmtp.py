@@ -45,7 +45,11 @@ class Replies(SynchronousTestCase):
             async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
                 return "250-first\r\n250 of two lines\r\n450 for the others"
 
-        for handler in (Joined(), Pushed()):
+        class Octets:
+            async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> bytes:
+                return b"\r\n".join(b"250 for %c" % each[0].encode() for each in envelope.rcpt_tos)
+
+        for handler in (Joined(), Pushed(), Octets()):
             self.assertEqual(self.answers(handler), ["250 for a", "250 for b", "250 for c"])
         self.assertEqual(
             self.answers(Mixed()), ["250-first|250 of two lines", "450 for the others", "450 for the others"]

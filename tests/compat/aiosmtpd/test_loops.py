@@ -1,20 +1,13 @@
 """The loops of threaded controllers, and the reactor in one of them."""
 
-import os
-import subprocess
-import sys
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients.kit import ROOT
+from tests.forked import run_text
 
 
 def python(program: str) -> str:
     """What *program* prints, in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_text(program)
     return done.stdout + done.stderr
 
 

@@ -3,11 +3,8 @@
 What they say is in the ``.expected`` files, and is what the original says, where it is installed to be asked.
 """
 
-import os
 import re
 import socket
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +12,7 @@ from tempfile import TemporaryDirectory
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients.kit import ROOT
+from tests.forked import run_text
 
 PROGRAMS = Path(__file__).parent / "programs"
 LACKING = None if find_spec("aiosmtpd") else "aiosmtpd is not installed: pip install twistsmtp[dev]"
@@ -41,12 +38,7 @@ def run(name: str, package: str) -> str:
         text = text.replace("aiosmtpd", package).replace("FREE_PORT", str(free_port()))
         text = text.replace("CERTIFICATE", repr(f"{folder}/certificate.pem"))
         text = text.replace("CA_FILE", repr(f"{folder}/authority.pem"))
-        program = Path(folder) / "program.py"
-        program.write_text(text, "utf-8")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            [sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = run_text(text, PYTHONWARNINGS="ignore")
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)
     return _PORT.sub(r"\1PORT", done.stdout)

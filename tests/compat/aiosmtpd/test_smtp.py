@@ -1,6 +1,7 @@
 """The server in memory: what is its own, beside what it says as the original does (`test_original`)."""
 
 import asyncio
+import ssl
 import warnings
 from typing import Any
 
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.compat.aiosmtpd.kit import Keeper, Memory
-from twistsmtp.compat.aiosmtpd import engine
+from twistsmtp.compat.aiosmtpd import engine, smtp
 from twistsmtp.compat.aiosmtpd.smtp import SMTP
 
 LOCAL_ERROR = "451 4.3.0 Requested action aborted: local error in processing"
@@ -258,3 +259,75 @@ class Hooks(TestCase):
         self.assertEqual([each.category for each in caught], [DeprecationWarning])
         with self.assertRaises(RuntimeError):
             SMTP(Neither(), hostname="x", loop=loop)
+
+    def test_what_the_one_for_a_message_answers(self) -> None:
+        """Octets are a reply, and what is neither octets nor text is an error of the hook's."""
+
+        class Handler:
+            answer: Any
+
+            async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> Any:
+                return self.answer
+
+        handler = Handler()
+        memory = self.connect(handler)
+        memory.say("HELO x")
+        for handler.answer, reply in ((b"250 octets", "250 octets"), ("", ""), (b"550 no", "550 no")):
+            self.assertEqual(memory.mail(), reply)
+        for handler.answer in (None, 250, ["250 OK"]):
+            with self.assertLogs("mail.log", "ERROR"):
+                self.assertEqual(memory.mail(), LOCAL_ERROR)
+        self.assertIsNone(memory.server.envelope.mail_from)
+
+
+class Inner(TestCase):
+    """What programs use of the original although it has an underscore, as their copies of its methods do."""
+
+    def test_how_addresses_are_read(self) -> None:
+        class Lenient(SMTP):
+            def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+                address, rest = super()._getaddr(arg)
+                return ("unknown@a.test" if address is None else address), rest
+
+            async def smtp_SEND(self, arg: str) -> None:
+                address, rest = self._getaddr(self._strip_command_keyword("FROM:", arg) or "")
+                await self.push(f"250 {address} {self._getparams((rest or '').split())}")
+
+        memory = self.connect(kind=Lenient)
+        said = memory.say("HELO x", "MAIL FROM:<@@>", "RSET", "SEND from: <a@a.test> X=1 Y", "SEND to:<a@a.test>")
+        self.assertEqual(said[1:], ["250 OK", "250 OK", "250 a@a.test {'X': '1', 'Y': True}", "250  {}"])
+        self.assertEqual(self.connect().say("HELO x", "MAIL FROM:<@@>")[1], "553 5.1.3 Error: malformed address")
+
+    def test_time_for_a_client(self) -> None:
+        """A method that takes its time takes none of the client's, whether it says so or not."""
+
+        class Slow(SMTP):
+            async def smtp_WAIT(self, arg: str | None) -> None:
+                await asyncio.sleep(20)
+                if arg:
+                    self._reset_timeout()
+                await self.push("250 at last")
+
+        memory = self.connect(kind=Slow, timeout=10)
+        for line in ("WAIT", "WAIT x"):
+            memory.say(line)
+            memory.advance(29, 0.5)
+            self.assertEqual((memory.replies(), memory.wire.closing), (["250 at last"], False))
+        memory.advance(3, 0.5)
+        self.assertTrue(memory.wire.closing)
+
+    def test_commands_before_tls(self) -> None:
+        """A program may allow more of them."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        memory = self.connect(tls_context=context, require_starttls=True)
+        first = "530 Must issue a STARTTLS command first"
+        self.assertEqual(memory.say("VRFY a@a.test", "HELP"), [first, first])
+        smtp.ALLOWED_BEFORE_STARTTLS.add("HELP")
+        self.addCleanup(smtp.ALLOWED_BEFORE_STARTTLS.discard, "HELP")
+        self.assertTrue(memory.say("HELP")[0].startswith("250 "))
+        self.assertIs(memory.server.require_starttls, True)
+        self.assertIsNone(self.connect(require_starttls=True).server.require_starttls)
+
+    def test_names(self) -> None:
+        for name in ("ALLOWED_BEFORE_STARTTLS", "ProxyData", "_Missing", "_TriStateType", "login_always_fail"):
+            self.assertTrue(hasattr(smtp, name), name)

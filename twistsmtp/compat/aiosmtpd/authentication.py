@@ -38,7 +38,7 @@ class Authentication(Server):
         args = (arg or "").split()
         status = await self._call_handler_hook("AUTH", args)
         if status is MISSING:
-            status = self._authenticated(await self._auth_methods[args[0]].method(self, args))
+            status = self._authenticated(await _there(await self._auth_methods[args[0]].method(self, args)))
         if status is not None:
             if str(status).startswith("535"):
                 self._count_failure()
@@ -147,7 +147,7 @@ class Authentication(Server):
         if len(parts) != 3:
             await self.push("501 5.5.2 Can't split auth value")
             return AuthResult(success=False)
-        return await self._asked("PLAIN", LoginPassword(*parts[1:]))
+        return await _there(self._authenticate("PLAIN", LoginPassword(*parts[1:])))
 
     async def auth_LOGIN(self, _: Any, args: Sequence[str]) -> Any:
         """LOGIN: the name, and then the password."""
@@ -157,15 +157,22 @@ class Authentication(Server):
         password = await self.challenge_auth(self.AuthLoginPasswordChallenge)
         if isinstance(password, _Missing):
             return AuthResult(success=False)
-        return await self._asked("LOGIN", LoginPassword(login, password))
+        return await _there(self._authenticate("LOGIN", LoginPassword(login, password)))
 
-    async def _asked(self, mechanism: str, auth_data: LoginPassword) -> Any:
+    def _authenticate(self, mechanism: str, auth_data: Any) -> Any:
         """Ask the program whether *auth_data* are right. It may answer later: a coroutine alone is no yes."""
         if self._authenticator is not None:
-            return await _there(self._authenticator(self, self.session, self.envelope, mechanism, auth_data))
-        if await _there(self._auth_callback(mechanism, *auth_data)):
-            return AuthResult(success=True, auth_data=auth_data)
-        return AuthResult(success=False, handled=False)
+            return self._authenticator(self, self.session, self.envelope, mechanism, auth_data)
+        answer = self._auth_callback(mechanism, *auth_data)
+        return _result_later(answer, auth_data) if hasattr(answer, "__await__") else _result(answer, auth_data)
+
+
+def _result(answer: object, auth_data: Any) -> AuthResult:
+    return AuthResult(success=True, auth_data=auth_data) if answer else AuthResult(success=False, handled=False)
+
+
+async def _result_later(answer: Any, auth_data: Any) -> AuthResult:
+    return _result(await answer, auth_data)
 
 
 async def _there(answer: Any) -> Any:

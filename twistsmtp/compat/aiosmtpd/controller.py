@@ -29,6 +29,7 @@ from twistsmtp.compat.aiosmtpd.probe import (
 from twistsmtp.compat.aiosmtpd.smtp import SMTP
 
 __all__ = [
+    "IP6_IS",
     "BaseController",
     "BaseThreadedController",
     "BaseUnthreadedController",
@@ -41,8 +42,7 @@ __all__ = [
     "get_localhost",
 ]
 
-#: Seconds.
-DEFAULT_READY_TIMEOUT = 5.0
+DEFAULT_READY_TIMEOUT = 5.0  # seconds
 
 
 class IP6_IS:
@@ -159,7 +159,7 @@ class BaseController(metaclass=ABCMeta):
         """Cancel what runs in the loop, and stop it. Call this by ``loop.call_soon_threadsafe``."""
         if stop_loop:
             self.loop.stop()
-        for task in asyncio.all_tasks(self.loop):
+        for task in () if loops.is_shared(self.loop) else asyncio.all_tasks(self.loop):
             task.cancel()
 
     def _end_connections(self) -> None:
@@ -215,7 +215,7 @@ class BaseThreadedController(BaseController, metaclass=ABCMeta):
         self.server = None
 
     def _run_in_thread(self, ready_event: threading.Event) -> None:
-        with nullcontext() if self._loop_is_given else loops.running(self.loop):
+        with nullcontext(self.loop) if self._loop_is_given else loops.running() as self._loop:
             self._run(ready_event)
 
     def start(self) -> None:
@@ -227,10 +227,8 @@ class BaseThreadedController(BaseController, metaclass=ABCMeta):
         assert self._thread is None, "SMTP daemon already running"
         self._factory_invoked.clear()
         self._thread_exception, self._stopping = None, False
-        if not self._loop_is_given:
-            if self._spare_loop is not None:
-                self._spare_loop.close()
-            self._loop, self._spare_loop = loops.take(), None
+        if self._spare_loop is not None:
+            self._spare_loop.close()
         ready_event = self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run_in_thread, args=(ready_event,), daemon=True)
         self._thread.start()
@@ -268,10 +266,14 @@ class BaseThreadedController(BaseController, metaclass=ABCMeta):
                 pass  # it has not begun yet, and either sees that it is not to, or does
             if self._ready.is_set():
                 with suppress(RuntimeError):  # it has failed, and the loop is closed by now
-                    self.loop.call_soon_threadsafe(self.cancel_tasks)
+                    self.loop.call_soon_threadsafe(self._cancel_in, self._thread)
             self._thread.join()
             self._thread = None
         self._cleanup()
+
+    def _cancel_in(self, thread: threading.Thread) -> None:
+        if threading.current_thread() is thread:  # else others have the loop by now
+            self.cancel_tasks()
 
 
 class BaseUnthreadedController(BaseController, metaclass=ABCMeta):

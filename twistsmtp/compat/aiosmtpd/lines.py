@@ -16,7 +16,7 @@ TOO_LONG = Reply(500, "", "Command line too long")
 LACK_OF_SECURITY = Reply(554, "", "Command refused due to lack of security")
 STARTTLS_FIRST = Reply(530, "", "Must issue a STARTTLS command first")
 #: What a client may say before it begins TLS, where it must. LHLO is what EHLO is called in LMTP.
-BEFORE_STARTTLS = frozenset({"NOOP", "EHLO", "LHLO", "STARTTLS", "QUIT"})
+ALLOWED_BEFORE_STARTTLS = {"NOOP", "EHLO", "LHLO", "STARTTLS", "QUIT"}
 
 #: Characters that no command has, a bare CR or LF among them. Octets that are no UTF-8 are let through, as surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -57,7 +57,7 @@ def read_command(line: bytes, server: Asker) -> tuple[str, str | None]:
         raise Refusal(TOO_LONG)
     if not server._tls_handshake_okay and command != "QUIT":
         raise Refusal(LACK_OF_SECURITY)
-    if server.require_starttls and session.ssl is None and command not in BEFORE_STARTTLS:
+    if server.require_starttls and session.ssl is None and command not in ALLOWED_BEFORE_STARTTLS:
         raise Refusal(STARTTLS_FIRST)
     return command, argument or None
 

@@ -38,10 +38,11 @@ class LMTP(SMTP):
         self._said += _count(status)
         await super().push(status)
 
-    async def _answer(self, status: str, count: int) -> None:
+    async def _answer(self, status: str | bytes, count: int) -> None:
         """RFC 2033 section 4.2: there is a reply for each recipient. Those that the hook has given count."""
-        last = status.rpartition("\n")[2]
-        await self.push("\r\n".join([status, *[last] * (count - _count(status))]))
+        await self.push(status)
+        for _ in range(count - _count(status)):
+            await self.push(status.splitlines()[-1])
 
 
 def _count(status: str | bytes) -> int:

@@ -105,7 +105,7 @@ class Server(asyncio.Protocol):
         self.command_size_limits = LineSizes(self.command_size_limit)
         self.hostname = hostname or socket.getfqdn()
         self.tls_context = tls_context
-        self.require_starttls = bool(tls_context and require_starttls)
+        self.require_starttls: Any = tls_context and require_starttls
         self.transport: asyncio.Transport | None = None
         self._decode_data = decode_data
         self._timeout_duration = timeout
@@ -194,6 +194,7 @@ class Server(asyncio.Protocol):
         is let through as it is.
         """
         octets = status.encode("utf-8" if self.enable_SMTPUTF8 else "ascii") if isinstance(status, str) else status
+        assert isinstance(octets, bytes), f"a hook has answered {status!r}, which is no reply"
         if _CONTROL.search(octets) and not self.several_lines.fullmatch(octets):
             octets = printable(octets.decode("latin-1")).encode("ascii")
         log.debug("%r << %r", self._peer, octets)

@@ -12,8 +12,15 @@ from warnings import warn
 from twistsmtp.compat.aiosmtpd import __version__
 from twistsmtp.compat.aiosmtpd.authentication import Authentication
 from twistsmtp.compat.aiosmtpd.engine import TOO_MUCH, Incoming
-from twistsmtp.compat.aiosmtpd.lines import behind_keyword, read_address, read_parameters
-from twistsmtp.compat.aiosmtpd.server import BOGUS_LIMIT, CALL_LIMIT_DEFAULT, DATA_SIZE_DEFAULT, __ident__
+from twistsmtp.compat.aiosmtpd.lines import ALLOWED_BEFORE_STARTTLS, behind_keyword, read_address, read_parameters
+from twistsmtp.compat.aiosmtpd.proxy_protocol import ProxyData  # noqa: F401  # programs look for it here
+from twistsmtp.compat.aiosmtpd.server import (
+    BOGUS_LIMIT,
+    CALL_LIMIT_DEFAULT,
+    DATA_SIZE_DEFAULT,
+    __ident__,
+    login_always_fail,  # noqa: F401
+)
 from twistsmtp.compat.aiosmtpd.values import (
     MISSING,
     AuthResult,
@@ -21,6 +28,7 @@ from twistsmtp.compat.aiosmtpd.values import (
     LoginPassword,
     Session,
     TLSSetupException,
+    _Missing,
     auth_mechanism,
     log,
     sanitize,
@@ -30,6 +38,7 @@ from twistsmtp.compat.aiosmtpd.values import (
 from twistsmtp.verb import BeginTLS
 
 __all__ = [
+    "ALLOWED_BEFORE_STARTTLS",
     "BOGUS_LIMIT",
     "CALL_LIMIT_DEFAULT",
     "DATA_SIZE_DEFAULT",
@@ -54,6 +63,7 @@ __all__ = [
 AuthCallbackType = Callable[[str, bytes, bytes], bool]
 AuthenticatorType = Callable[["SMTP", Session, Envelope, str, Any], AuthResult]
 AuthMechanismType = Callable[["SMTP", list[str]], Awaitable[Any]]
+_TriStateType = None | _Missing | bytes
 
 OK = "250 OK"
 MALFORMED = "553 5.1.3 Error: malformed address"
@@ -157,12 +167,24 @@ class SMTP(Authentication):
             await self.push("220 Ready to start TLS")
             self._engine.finally_do(BeginTLS(None, cast(Any, self.tls_context)))
 
+    # --- what the methods of programs may call, or override --------------------------------------------------
+
+    _strip_command_keyword = staticmethod(behind_keyword)
+    _getparams = staticmethod(read_parameters)
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        return read_address(arg, self.local_part_limit)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """The client has its time anew. It has so in any case when a method has ended, however long that took."""
+        self._engine.last_heard = self._engine.seconds()
+
     # --- a mail -----------------------------------------------------------------------------------------------
 
     async def _read_path(self, keyword: str, arg: str | None, usage: str) -> tuple[str, list[str]] | None:
         """The address and the parameters, in upper case, of MAIL and RCPT; ``None`` where the client was refused."""
-        path = None if arg is None else behind_keyword(keyword, arg)
-        address, rest = ("", "") if path is None else read_address(path, self.local_part_limit)
+        path = None if arg is None else self._strip_command_keyword(keyword, arg)
+        address, rest = ("", "") if path is None else self._getaddr(path)
         if address is None:
             await self.push(MALFORMED)
         elif not address or (rest and not self.session.extended_smtp):
@@ -198,7 +220,7 @@ class SMTP(Authentication):
 
     def _read_mail_options(self, options: Sequence[str], usage: str) -> str:
         """Why *options* are not taken; empty where they are."""
-        values = read_parameters(options)
+        values = self._getparams(options)
         if values is None:
             return usage
         if not self._decode_data and values.pop("BODY", "7BIT") not in ("7BIT", "8BITMIME"):
@@ -230,7 +252,7 @@ class SMTP(Authentication):
             return
         address, options = path
         if options:
-            malformed = read_parameters(options) is None
+            malformed = self._getparams(options) is None
             await self.push(usage if malformed else "555 RCPT TO parameters not recognized or not implemented")
             return
         if len(self.envelope.rcpt_tos) >= self._engine.session.limits.recipients:
@@ -260,17 +282,17 @@ class SMTP(Authentication):
         message: Incoming = await self._engine.exchange(lambda answer: Incoming(limits, answer))
         recipients, said = len(self.envelope.rcpt_tos), self._said
         status = await self._take(message)
-        if status is not None:
+        if status is not MISSING:
             self._set_post_data_state()
-            self._engine.session.counts.message(accepted=status.startswith("2"))
             await self._answer(status, recipients - (self._said - said))
+            self._engine.session.counts.message(accepted=status[:1] in ("2", b"2"))
 
-    async def _answer(self, status: str, count: int) -> None:
+    async def _answer(self, status: str | bytes, count: int) -> None:
         """Say what became of a message. LMTP says it for each of so many recipients."""
         await self.push(status)
 
-    async def _take(self, message: Incoming) -> str | None:
-        """The reply to *message*; ``None`` where that was given, and the envelope is still open."""
+    async def _take(self, message: Incoming) -> Any:
+        """The reply to *message*; ``MISSING`` where that was given, and the envelope is still open."""
         if message.fault:
             return str(TOO_MUCH) if message.fault == "size" else "500 Line too long (see RFC5321 4.5.3.1.6)"
         octets = self.envelope.original_content = message.take()
@@ -281,10 +303,10 @@ class SMTP(Authentication):
                 content = octets.decode("utf-8" if utf8 else "ascii", "surrogateescape" if utf8 else "strict")
             except UnicodeDecodeError:
                 await self.push("500 Error: strict ASCII mode")
-                return None
+                return MISSING
         self.envelope.content = content
         status = await (self._call_handler_hook("DATA") if "DATA" in self._handle_hooks else self._process_message())
-        return OK if status is MISSING else str(status)
+        return OK if status is MISSING else status
 
     async def _process_message(self) -> Any:
         """Give the message to a handler that is older than hooks are."""
@@ -358,7 +380,7 @@ class SMTP(Authentication):
         if not arg:
             await self.push("501 Syntax: VRFY <address>")
             return
-        address, _ = read_address(arg, self.local_part_limit)
+        address, _ = self._getaddr(arg)
         if address is None:
             await self.push(f"502 Could not VRFY {arg}")
             return

@@ -57,9 +57,15 @@ def _fired(deferred: "Deferred[Any]", loop: asyncio.AbstractEventLoop) -> Genera
     fired = loop.create_future()
 
     def wake(result: Any) -> Any:
+        if asyncio._get_running_loop() is loop:
+            go_on()
+        elif not loop.is_closed():  # the reactor's thread is another one
+            loop.call_soon_threadsafe(go_on)
+        return result
+
+    def go_on() -> None:
         if not fired.done():
             fired.set_result(None)
-        return result
 
     deferred.addBoth(wake)
     try:

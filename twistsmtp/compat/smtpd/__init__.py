@@ -17,39 +17,28 @@ How it is made. A server has a socket that it accepts connections from, and a ch
 reactor takes asyncore's place: `loop` runs it in the thread that calls.
 """
 
-import socket
+import socket as socket
 import sys
 from typing import Any
 
 from twistsmtp.compat.smtpd.channel import SMTPChannel
-from twistsmtp.compat.smtpd.command import Options, main, parseargs, usage
-from twistsmtp.compat.smtpd.loops import close_all, loop, socket_map
+from twistsmtp.compat.smtpd.command import Options as Options
+from twistsmtp.compat.smtpd.command import main as main
+from twistsmtp.compat.smtpd.command import parseargs as parseargs
+from twistsmtp.compat.smtpd.command import usage as usage
+from twistsmtp.compat.smtpd.loops import close_all as close_all
+from twistsmtp.compat.smtpd.loops import loop as loop
+from twistsmtp.compat.smtpd.loops import socket_map as socket_map
 from twistsmtp.compat.smtpd.proxies import MailmanProxy, PureProxy
 from twistsmtp.compat.smtpd.server import DebuggingServer, SMTPServer
-from twistsmtp.compat.smtpd.values import COMMASPACE, DATA_SIZE_DEFAULT, NEWLINE, Devnull, __version__
+from twistsmtp.compat.smtpd.values import COMMASPACE as COMMASPACE
+from twistsmtp.compat.smtpd.values import DATA_SIZE_DEFAULT as DATA_SIZE_DEFAULT
+from twistsmtp.compat.smtpd.values import NEWLINE as NEWLINE
+from twistsmtp.compat.smtpd.values import Devnull as Devnull
+from twistsmtp.compat.smtpd.values import __version__ as __version__
 
-__all__ = [
-    "COMMASPACE",
-    "DATA_SIZE_DEFAULT",
-    "DEBUGSTREAM",
-    "NEWLINE",
-    "DebuggingServer",
-    "Devnull",
-    "MailmanProxy",
-    "Options",
-    "PureProxy",
-    "SMTPChannel",
-    "SMTPServer",
-    "__version__",
-    "close_all",
-    "loop",
-    "main",
-    "parseargs",
-    "program",
-    "socket",
-    "socket_map",
-    "usage",
-]
+# What ``from smtpd import *`` gave. The other names are there, too.
+__all__ = ["DebuggingServer", "MailmanProxy", "PureProxy", "SMTPChannel", "SMTPServer"]
 
 program = sys.argv[0]
 #: Where debugging prints go: programs put a file here. (So they do with `socket`, in their tests.)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from twistsmtp.compat.methods import Engine, House, Words
+from twistsmtp.compat.smtpd.dispatcher import Dispatcher
 from twistsmtp.compat.smtpd.loops import add, in_loop, remove, socket_map
 from twistsmtp.compat.smtpd.values import DATA_SIZE_DEFAULT, __version__, debug, package
 from twistsmtp.delivery.nowhere import Nowhere
@@ -100,7 +101,7 @@ SHOWN = 100
 _NOWHERE = Nowhere()
 
 
-class Channel:
+class Channel(Dispatcher):
     """A connection of *server*.
 
     :param conn: its socket.
@@ -114,6 +115,7 @@ class Channel:
     DATA = 1
 
     command_size_limit = LINE
+    _terminator: Any = b"\r\n"
 
     def __init__(  # noqa: PLR0917  # as in the original
         self,
@@ -157,6 +159,9 @@ class Channel:
         self._descriptor = conn.fileno()
         self._transport = EagerServer(conn, self._engine, self.peer, None, self._descriptor, reactor)
         self._sweeper: Any = None
+        self.connected = True
+        #: What was raised while the program reads by hand.
+        self._raised: list[BaseException] | None = None
         add(self._map, self._descriptor, self)
         engine.makeConnection(self._transport)
         self._sweep()
@@ -202,21 +207,31 @@ class Channel:
         in_loop(self._transport.reactor, self._engine.leave)
 
     def close(self) -> None:
-        """End the connection at once."""
-        in_loop(self._transport.reactor, self._transport.abortConnection)
+        """End the connection, as `close_when_done` does: what has been said is sent."""
+        self.close_when_done()
 
     def handle_close(self) -> None:
         """The connection is gone: for programs to override."""
 
     def handle_read(self) -> None:
-        """Read what has come."""
+        """Read what has come. Who calls it is told by what it raises that a method of the program has failed."""
+        raised: list[BaseException] = []
+        self._raised = raised
         self._transport.doRead()
+        self._raised = None
+        if raised:
+            raise raised[0]
 
     def set_terminator(self, term: Any) -> None:
         """Have the next octets be a message, up to *term*, ``b"\\r\\n.\\r\\n"``: for a ``smtp_DATA`` of a program's."""
+        self._terminator = term
         if term == b"\r\n.\r\n":
             limits = self._engine.session.limits
             self._engine.outcome(Incoming(limits, self.data_size_limit or CEILING, self._message_came))
+
+    def get_terminator(self) -> Any:
+        """What the next octets end with."""
+        return self._terminator if self.smtp_state == self.DATA else b"\r\n"
 
     # --- what the engine asks --------------------------------------------------------------------------------
 
@@ -225,7 +240,20 @@ class Channel:
 
     def _find(self, name: str) -> Callable[[str], object] | None:
         method = getattr(self, f"smtp_{name}", None)
-        return None if method is None else lambda argument: method(argument or None)
+        return None if method is None else lambda argument: self._call(method, argument or None)
+
+    def _call(self, method: Callable[[str | None], object], argument: str | None) -> object:
+        try:
+            return method(argument)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        """A method of the program has raised *error*, which is the one that is handled."""
+        self.handle_error()
+        if self._raised is not None:
+            self._raised.append(error)
 
     def _names(self) -> Iterator[str]:
         return (name[5:] for name in dir(self) if name.startswith("smtp_") and name[5:].isupper())
@@ -260,6 +288,7 @@ class Channel:
 
     def _lost(self) -> None:
         """The connection is gone."""
+        self.connected = False
         if self._sweeper is not None and self._sweeper.active():
             self._sweeper.cancel()
         remove(self._map, self._descriptor, self)
@@ -270,8 +299,9 @@ class Channel:
     def _message_came(self, message: Incoming) -> Later[Outcome]:
         try:
             later: Later[Outcome] = then(self._processed(message), self._over)
-        except Exception:
+        except Exception as error:
             self._set_post_data_state()
+            self._fail(error)
             raise
         return later.addErrback(self._failed) if isinstance(later, Deferred) else later
 
@@ -292,6 +322,10 @@ class Channel:
 
     def _failed(self, failure: Failure) -> Failure:
         self._set_post_data_state()
+        try:
+            failure.raiseException()
+        except Exception as error:
+            self._fail(error)
         return failure
 
     def _over(self, status: str | None) -> Outcome:

@@ -1,9 +1,9 @@
 """What takes the place of ``asyncore.loop``: the reactor, run in the thread that calls until nothing is left.
 
 What is to be looked after is in a map: servers and channels by their descriptors. A loop takes up what is in its map as
-it begins, and what comes later. There is one reactor in a process: where one runs already, in whatever
-thread, a loop has that look after its map, and waits; and a loop that has to wait runs the reactor itself when the one
-that did so has ended.
+it begins, and what comes later. There is one reactor in a process, see `twistsmtp.reactorthread`. Where it runs
+already, in whatever thread, a loop has that look after its map, and waits; and a loop that has to wait runs the reactor
+itself when whoever did so has ended.
 """
 
 import signal
@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 from twisted.internet.error import ReactorNotRunning
 
+from twistsmtp.reactorthread import LentReactor, in_reactor, lend_reactor
+
 __all__ = ["Attended", "add", "close_all", "in_loop", "loop", "remove", "socket_map"]
 
 #: Seconds after which a loop that waits for another looks whether it has ended.
-GLANCE = 0.1
+GLANCE = 0.02
 
 
 class Attended(Protocol):
@@ -42,13 +44,13 @@ _loops: "list[_Loop]" = []
 
 class _Loop:
     def __init__(self, map: dict[int, Any]) -> None:
-        from twisted.internet import reactor
-
         self.map = map
-        self.reactor: Any = reactor
-        self.interrupted = False
-        #: Whether it is this loop that runs the reactor.
+        #: The reactor, as soon as it is known which; and whether it is this loop that runs it.
+        self.reactor: Any = None
         self._runs = False
+        self._empty = threading.Event()
+        #: What the program has been asked to end by.
+        self.ended_by: BaseException | None = None
 
     # In the reactor's thread.
 
@@ -60,7 +62,10 @@ class _Loop:
 
     def look(self) -> None:
         """End where there is nothing any more."""
-        if self._runs and not self.map:
+        if self.map:
+            return
+        self._empty.set()
+        if self._runs:
             self._stop()
 
     def _stop(self) -> None:
@@ -68,48 +73,75 @@ class _Loop:
         with suppress(ReactorNotRunning):
             self.reactor.crash()
 
+    # In any thread.
+
+    def notify(self, function: Callable[[], object]) -> None:
+        """Have *function*, one of those above, called soon. A loop that has not begun will look for itself."""
+        if self.reactor is not None:
+            self.reactor.callFromThread(function)
+
     # In the thread that calls.
 
     def run(self, seconds: float | None) -> None:
         """Look after the map until nothing is left, or for so many *seconds*."""
         end = None if seconds is None else time.monotonic() + seconds
-        while self.map and not self.interrupted and (end is None or time.monotonic() < end):
-            with _lock:
-                self._runs = not self.reactor.running and not any(each._runs for each in _loops)
-            if self._runs:
-                self._run_here(None if end is None else end - time.monotonic())
+        while self.map and self.ended_by is None and (end is None or time.monotonic() < end):
+            lent = lend_reactor()
+            if lent is not None:
+                self._run_here(lent, None if end is None else end - time.monotonic())
             else:
-                self.reactor.callFromThread(self.attend)
-                time.sleep(GLANCE)
+                self._wait()
 
-    def _run_here(self, seconds: float | None) -> None:
+    def _wait(self) -> None:
+        """Have the reactor, which another thread runs, look after the map, and see how it is later."""
+        from twisted.internet import reactor
+
+        if self.reactor is not reactor:
+            self.reactor = reactor
+            self.reactor.callFromThread(self.attend)
+        if self._empty.wait(GLANCE):
+            self._empty.clear()
+
+    def _run_here(self, lent: LentReactor, seconds: float | None) -> None:
+        self.reactor, self._runs = lent.reactor, True
         call = None if seconds is None else self.reactor.callLater(max(seconds, 0), self._stop)
         self.reactor.callWhenRunning(self.attend)
-        restore = self._watch_interrupt()
+        restore = self._watch_signals()
         try:
             self.reactor.run(installSignalHandlers=False)
         finally:
             restore()
             if call is not None and call.active():
                 call.cancel()
-            if self.reactor.threadpool is not None:  # else its threads would keep the process
-                self.reactor._stopThreadPool()
             self._runs = False
-        if self.interrupted:
-            raise KeyboardInterrupt
+            lent.give_back()
+        if self.ended_by is not None:
+            raise self.ended_by
 
-    def _watch_interrupt(self) -> Callable[[], object]:
-        """Have control-C end this loop by a `KeyboardInterrupt`, as programs expect, between two events."""
-        usual = signal.default_int_handler
-        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+    def _watch_signals(self) -> Callable[[], None]:
+        """Have what is raised by control-C, and by a handler that wants to exit, end this loop between two events: the
+        reactor would log it, and go on."""
+        if threading.current_thread() is not threading.main_thread():
             return lambda: None
+        usual: dict[int, Any] = {
+            number: handler for number in signal.valid_signals() if callable(handler := signal.getsignal(number))
+        }
 
-        def interrupt(*_: object) -> None:
-            self.interrupted = True
-            self.reactor.callFromThread(self._stop)
+        def call(number: int, frame: Any) -> None:
+            try:
+                usual[number](number, frame)
+            except (KeyboardInterrupt, SystemExit) as error:
+                self.ended_by = error
+                self.reactor.callFromThread(self._stop)
 
-        signal.signal(signal.SIGINT, interrupt)
-        return lambda: signal.signal(signal.SIGINT, usual)
+        def restore() -> None:
+            for number, handler in usual.items():
+                if signal.getsignal(number) is call:
+                    signal.signal(number, handler)
+
+        for number in usual:
+            signal.signal(number, call)
+        return restore
 
 
 def loop(
@@ -123,12 +155,11 @@ def loop(
     :param count: turns after which to return in any case.
     :raises RuntimeError: this is the thread of a reactor that runs.
     :raises KeyboardInterrupt: control-C was pressed, and this is the main thread.
+    :raises SystemExit: so does a handler of another signal.
     """
-    from twisted.python import threadable
-
-    it = _Loop(socket_map if map is None else map)
-    if it.reactor.running and threadable.isInIOThread():
+    if in_reactor():
         raise RuntimeError("the reactor runs in this thread, and looks after servers already: listen with a factory")
+    it = _Loop(socket_map if map is None else map)
     with _lock:
         _loops.append(it)
     try:
@@ -158,7 +189,7 @@ def add(map: dict[int, Any], descriptor: int, it: Attended) -> None:
     """Put *it* into *map*, to be looked after."""
     map[descriptor] = it
     for each in _of(map):
-        each.reactor.callFromThread(each.attend)
+        each.notify(each.attend)
 
 
 def remove(map: dict[int, Any], descriptor: int, it: Attended) -> None:
@@ -166,7 +197,7 @@ def remove(map: dict[int, Any], descriptor: int, it: Attended) -> None:
     if map.get(descriptor) is it:
         del map[descriptor]
     for each in _of(map):
-        each.reactor.callFromThread(each.look)
+        each.notify(each.look)
 
 
 def in_loop(reactor: Any, function: Callable[[], object]) -> None:

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from twistsmtp.compat.methods import House, Words
 from twistsmtp.compat.smtpd.channel import SMTPChannel
 from twistsmtp.compat.smtpd.connection import REPLIES
+from twistsmtp.compat.smtpd.dispatcher import Dispatcher
 from twistsmtp.compat.smtpd.loops import add, in_loop, remove, socket_map
 from twistsmtp.compat.smtpd.values import DATA_SIZE_DEFAULT, debug, package
 from twistsmtp.later import Later
@@ -33,7 +34,7 @@ _REST = 1.0
 
 
 @implementer(IReadDescriptor)
-class SMTPServer:
+class SMTPServer(Dispatcher):
     """A server. Programs override `process_message`.
 
     :param localaddr: host and port to listen on.
@@ -107,6 +108,7 @@ class SMTPServer:
 
     def listen(self, num: int) -> None:
         """Let clients connect; so many may wait, and a hundred in any case."""
+        self.accepting = True
         self.socket.listen(max(num, 100))
 
     def accept(self) -> tuple[Any, Any] | None:
@@ -132,7 +134,7 @@ class SMTPServer:
 
     def close(self) -> None:
         """Accept no more connections. Those that there are go on; any thread may call it."""
-        taken, self.socket = self.socket, None
+        taken, self.socket, self.accepting = self.socket, None, False
         if taken is None:
             return
         with suppress(OSError, AttributeError):  # from now on, whatever the reactor does at the moment
@@ -148,7 +150,7 @@ class SMTPServer:
     # --- Twisted's words -------------------------------------------------------------------------------------
 
     def _attend(self, reactor: Any) -> None:
-        if self._reactor is None and self.socket is not None:
+        if self._reactor is not reactor and self.socket is not None:
             self._reactor = reactor
             reactor.addReader(self)
 
@@ -172,6 +174,7 @@ class SMTPServer:
             self._reactor.callLater(_REST, lambda: self.socket is not None and self._reactor.addReader(self))
         except Exception:
             _log.failure("cannot accept a connection")
+            self.handle_error()
 
     def connectionLost(self, reason: object) -> None:
         """The reactor has no more use for it."""

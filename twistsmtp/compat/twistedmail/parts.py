@@ -108,15 +108,23 @@ class _Asked:
 
     def validateTo(self, user: User) -> Any:
         """Ask whether *user* is there."""
+        user.helo = self._server._helo
         return self._server.validateTo(user)
 
     def receivedHeader(self, helo: tuple[bytes, bytes], origin: Address, recipients: Sequence[User]) -> Any:
         """Ask for the Received field."""
-        return self._server.receivedHeader(helo, origin, recipients)
+        return self._server.receivedHeader(self._server._helo, origin, recipients)
 
     def validateFrom(self, helo: tuple[bytes, bytes], origin: Address) -> "Deferred[Any]":
         """Ask whether *origin* may send."""
-        return maybeDeferred(self._server.validateFrom, helo, origin).addErrback(_say_of_sender)
+
+        def insist(sender: Any) -> Any:
+            if sender is None:  # the original says 250, and then that there is no sender
+                raise SMTPBadSender(origin)
+            return sender
+
+        allowed: Deferred[Any] = maybeDeferred(self._server.validateFrom, self._server._helo, origin)
+        return allowed.addCallback(insist).addErrback(_say_of_sender)
 
 
 def _say_of_sender(failure: Failure) -> Failure:

@@ -88,6 +88,12 @@ class SMTP(Protocol, Timed):
         return None if transaction is None else transaction.delivery.sender
 
     @property
+    def _to(self) -> list[tuple[User, Callable[[], Any]]]:
+        """Whom it is for, with what makes the message object of each."""
+        transaction = self.session.transaction
+        return [] if transaction is None else list(transaction.delivery._recipients)
+
+    @property
     def _client(self) -> bytes:
         peer = cast(ITransport, self.transport).getPeer()
         return octets_of(getattr(peer, "host", None) or str(peer))
