@@ -617,16 +617,19 @@ class ServerTests(MaildirTestCase):
         self.assertTrue(octets.startswith(RETURN_PATH + b"Received: from client.example ([192.0.2.7])\r\n"), octets)
         self.assertTrue(octets.endswith(b"\r\n" + MAIL), octets)
 
-    def test_no_room(self) -> None:
+    def test_what_the_client_is_told(self) -> None:
+        """Of whatever fails, and wherever: 452 or 451, and nothing is left."""
         delivery = self.new()
-        self.watch().fail("write", errno.ENOSPC)
-        self.assertEqual(self.talk(delivery, MAIL), REPLIES.insufficient_storage.octets)
-
-    def test_anything_else(self) -> None:
-        delivery = self.new()
-        self.watch().fail("write", errno.EIO)
-        self.assertEqual(self.talk(delivery, MAIL), REPLIES.local_error.octets)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        disk = self.watch()
+        for call in ("open tmp", "write", "fsync tmp", "close tmp", "rename", "open new", "fsync new", "close new"):
+            for code in (errno.ENOSPC, errno.EDQUOT):
+                disk.fail(call, code)
+                self.assertEqual(self.talk(delivery, MAIL), REPLIES.insufficient_storage.octets, call)
+            for code in (errno.EIO, errno.EROFS, errno.EACCES):
+                disk.fail(call, code)
+                self.assertEqual(self.talk(delivery, MAIL), REPLIES.local_error.octets, call)
+                self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+            self.assertEqual((files(self.root), disk.open_files), ([], {}))
 
 
 class ThreadTests(TestCase):

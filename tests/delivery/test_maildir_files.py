@@ -124,6 +124,8 @@ class FolderTests(FilesTestCase):
 class NameTests(FilesTestCase):
     def test_form(self) -> None:
         self.patch(socket, "gethostname", lambda: "mx/1:a")
+        maildir_files._host.cache_clear()
+        self.addCleanup(maildir_files._host.cache_clear)
         name = unique_name()
         self.assertRegex(name, rf"\A\d+\.M\d{{1,6}}P{os.getpid()}Q\d+\.mx\\0571\\072a\Z")
 

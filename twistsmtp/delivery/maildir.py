@@ -1,8 +1,9 @@
 """Mail kept in Maildirs: the durable delivery that needs nothing but a file system.
 
 `twistsmtp.delivery.maildir_files` makes the files; this module says which, and keeps the reactor from waiting for
-the disk. A message of up to `CHUNK` octets is one piece of work for a thread: write, fsync, rename, fsync. A longer
-one goes to its file in tmp chunk by chunk while it comes, and the client is held back while one is written.
+the disk. Messages of up to `CHUNK` octets are written, synced and renamed by a thread in one piece of work, together
+with others that came while threads were busy. A longer one goes to its file in tmp chunk by chunk while it comes, and
+the client is held back while one is written.
 """
 
 import errno
@@ -28,7 +29,7 @@ from twistsmtp.delivery.api import (
     Session,
 )
 from twistsmtp.delivery.mailbox_path import MailboxPath, is_file_name
-from twistsmtp.delivery.maildir_files import Draft, is_maildir, make_folder, make_maildir, remove_stale
+from twistsmtp.delivery.maildir_files import Draft, is_maildir, make_folder, make_maildir, publish, remove_stale
 from twistsmtp.later import Later
 from twistsmtp.makers import yes_or_no
 from twistsmtp.trace import return_path
@@ -45,6 +46,13 @@ CHUNK = 256 * 1024
 
 #: What becomes of ``user+detail``: see `Maildir`.
 Layout = Literal["flat", "maildir++"]
+
+#: Messages that are one piece of work together, at most, and so many that wait before another thread begins with them.
+#: Each thread costs time, as all of them want Python; but what one syncs, it waits for one by one.
+_TOGETHER = 6
+
+#: Such pieces of work at a time, so that there are threads left for others.
+_AT_A_TIME = 6
 
 #: Maildirs that are remembered to be in order; when there are more, all are looked at again.
 _REMEMBERED = 10_000
@@ -106,6 +114,10 @@ class Maildir(Delivery):
         #: The Maildirs that are there, safe on the disk themselves, and tidied up.
         self._prepared: set[str] = set()
         self._started = False
+        #: Messages to be made safe by the next thread, each with its last octets and who waits for that.
+        self._finished: list[tuple[Draft, bytes, Deferred[None]]] = []
+        #: How many threads make messages safe now.
+        self._publishing = 0
         if not create:  # what is only looked at can be looked at here and now
             self.start()
 
@@ -181,7 +193,7 @@ class Maildir(Delivery):
         maildir = self._path.fill(local=local, domain=mailbox.host or session.hostname.lower())
         if maildir is None:
             raise Refusal(session.replies.mailbox_unknown)
-        return _Place(maildir, f".{detail}" if detail.isascii() and is_file_name(detail) else "")
+        return _Place(maildir, f".{detail}" if detail and detail.isascii() and is_file_name(detail) else "")
 
     def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         if self._reactor is None:
@@ -193,6 +205,31 @@ class Maildir(Delivery):
         if self._pool.joined:  # the process ends, and nothing that is left to do takes long
             return execute(work, *args, **kwargs)
         return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+    def _publish(self, draft: Draft, octets: bytes) -> Deferred[None]:
+        """Have the last *octets* of a message written, and it made safe, with others that come meanwhile."""
+        answer: Deferred[None] = Deferred()
+        self._finished.append((draft, octets, answer))
+        self._publish_more()
+        return answer
+
+    def _publish_more(self) -> None:
+        if self._publishing >= _AT_A_TIME or len(self._finished) < (_TOGETHER if self._publishing else 1):
+            return
+        batch, self._finished = self._finished[:_TOGETHER], self._finished[_TOGETHER:]
+        self._publishing += 1
+        done = self._in_thread(publish, [(draft, octets) for draft, octets, _ in batch])
+        done.addErrback(lambda failure: [failure.value] * len(batch))
+        done.addCallback(self._published, [answer for _, _, answer in batch])
+
+    def _published(self, outcomes: list[Exception | None], answers: list[Deferred[None]]) -> None:
+        self._publishing -= 1
+        self._publish_more()
+        for answer, error in zip(answers, outcomes, strict=True):
+            if error is None:
+                answer.callback(None)
+            else:
+                answer.errback(error)
 
     # What follows blocks.
 
@@ -235,6 +272,8 @@ class _Transaction(DeliveryTransaction):
         #: What is not handed to the draft yet, and how many octets that is.
         self._kept: list[bytes] = []
         self._size = 0
+        #: Whether some of it is written by now.
+        self._large = False
 
     def rcpt(self, recipient: Recipient) -> Deferred[None] | None:
         """Take a mailbox that has a Maildir, or is to have one."""
@@ -251,11 +290,16 @@ class _Transaction(DeliveryTransaction):
     def write(self, octets: bytes) -> Deferred[None] | None:
         """Keep *octets*; have them written with those before, and wait for that, when they are many."""
         self._keep(octets)
-        return self._hand_over(self._draft.append) if self._size > CHUNK else None
+        if self._size <= CHUNK:
+            return None
+        self._large = True
+        return self._hand_over(lambda octets: self._maildir._in_thread(self._draft.append, octets))
 
     def commit(self) -> Deferred[None]:
         """Write what there is, and answer when it is safe."""
-        return self._hand_over(self._draft.publish)
+        if self._large:  # the disk may be busy with it for a while, and nobody else is to wait for that
+            return self._hand_over(lambda octets: self._maildir._in_thread(self._draft.publish, octets))
+        return self._hand_over(lambda octets: self._maildir._publish(self._draft, octets))
 
     def abort(self) -> None:
         """Leave nothing of the message, unless it is in its Maildirs by now."""
@@ -275,14 +319,14 @@ class _Transaction(DeliveryTransaction):
         self._kept.append(octets)
         self._size += len(octets)
 
-    def _hand_over(self, step: Callable[[bytes], None]) -> Deferred[None]:
-        """Have *step* done in a thread, with what is kept. Whoever gives up waiting gives up the message."""
+    def _hand_over(self, step: Callable[[bytes], Deferred[None]]) -> Deferred[None]:
+        """Have *step* done with what is kept. Whoever gives up waiting gives up the message."""
         octets = b"".join(self._kept)
         self._kept.clear()
         self._size = 0
-        # Not the Deferred of the thread's work: that goes on, and ends, also when nobody waits for it any more.
+        # Not the Deferred of the step: that goes on, and ends, also when nobody waits for it any more.
         answer: Deferred[None] = Deferred(lambda _: self.abort())
-        self._maildir._in_thread(step, octets).addCallbacks(self._done, self._failed, (answer,), errbackArgs=(answer,))
+        step(octets).addCallbacks(self._done, self._failed, (answer,), errbackArgs=(answer,))
         return answer
 
     def _done(self, _: None, answer: Deferred[None]) -> None:

@@ -6,6 +6,9 @@ message gets into one like this, and is then there whole or not at all, whenever
     tmp/NAME    created, written, fsync: its octets are on the disk
     new/NAME    renamed from tmp: readers see it, whole
     new         fsync: its name is on the disk, too
+
+Messages that come together go these steps together (`publish`), and a folder is synced once, for all that were renamed
+before.
 """
 
 import errno
@@ -14,12 +17,13 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import PurePath
 from threading import Lock
 
-__all__ = ["Draft", "Withdrawn", "is_maildir", "make_folder", "make_maildir", "remove_stale", "sync_folder"]
+__all__ = ["Draft", "Withdrawn", "is_maildir", "make_folder", "make_maildir", "publish", "remove_stale", "sync_folder"]
 
 PARTS = ("tmp", "new", "cur")
 
@@ -104,8 +108,12 @@ def remove_stale(path: str) -> None:
 def unique_name() -> str:
     """A name that no other message has: time, microseconds, process, its count of deliveries, host."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
-    return f"{seconds}.M{nanoseconds // 1000}P{os.getpid()}Q{next(_deliveries)}.{host}"
+    return f"{seconds}.M{nanoseconds // 1000}P{os.getpid()}Q{next(_deliveries)}.{_host()}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname().replace("/", r"\057").replace(":", r"\072")
 
 
 def _write_all(descriptor: int, octets: bytes) -> None:
@@ -167,19 +175,32 @@ class Draft:
         :raises OSError: nothing is left of the message then.
         :raises Withdrawn: nor then.
         """
+        for error in filter(None, publish([(self, octets)])):
+            raise error
+
+    def publishing(self, octets: bytes, sync: Callable[[str], object]) -> Iterator[None]:
+        """`publish` in steps, between which others may take theirs.
+
+        :param sync: has the names in a folder survive a power cut; called in the last step.
+        :raises OSError: nothing is left of the message then.
+        :raises Withdrawn: nor then.
+        """
         with self._at_work():
             descriptor = self._write(octets)
+            yield
             os.fsync(descriptor)
             self._descriptor = None
             os.close(descriptor)  # a network file system may say only now that there is no room
             for folder in self._folders[1:]:
                 self._copy(folder)
+            yield
             if self._withdrawn:  # the last moment at which it makes a difference
                 raise Withdrawn
             for folder in self._folders:
                 os.rename(self._path(folder, "tmp"), self._path(folder, "new"))
+            yield
             for folder in self._folders:
-                sync_folder(f"{folder}/new")
+                sync(f"{folder}/new")
             self._made.clear()
 
     def withdraw(self) -> bool:
@@ -260,3 +281,47 @@ class Draft:
 
     def _path(self, folder: str, part: str) -> str:
         return f"{folder}/{part}/{self._name}"
+
+
+class _Syncs:
+    """Syncs each folder once.
+
+    Also one that cannot be: where `os.fsync` has failed, the system may have dropped what was not on the disk, and says
+    so only the first time.
+    """
+
+    def __init__(self) -> None:
+        self._errors: dict[str, OSError | None] = {}
+
+    def __call__(self, folder: str) -> None:
+        if folder not in self._errors:
+            self._errors[folder] = None
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                self._errors[folder] = error
+        failed = self._errors[folder]
+        if failed is not None:
+            raise failed
+
+
+def publish(messages: Sequence[tuple[Draft, bytes]]) -> list[Exception | None]:
+    """Write the last octets of each of *messages*, and make it safe and seen.
+
+    Each step is gone for all of them before the next, and those that fail do not hold up the others.
+
+    :returns: for each, ``None`` where it survives a power cut from now on, or why nothing is left of it.
+    """
+    sync = _Syncs()
+    outcomes: list[Exception | None] = [None] * len(messages)
+    under_way = {number: draft.publishing(octets, sync) for number, (draft, octets) in enumerate(messages)}
+    while under_way:
+        for number, steps in list(under_way.items()):
+            try:
+                next(steps)
+            except StopIteration:
+                del under_way[number]
+            except Exception as error:
+                outcomes[number] = error
+                del under_way[number]
+    return outcomes
