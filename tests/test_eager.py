@@ -422,6 +422,22 @@ class ProducerTests(SynchronousTestCase):
         connection.transport.write(b"!")
         self.assertEqual(connection.socket.sent, b"0123456789!")
 
+    def test_none_is_asked_for_more_when_the_peer_is_gone(self) -> None:
+        """They are told to stop, as soon as the reactor finds out, and the connection is over."""
+        for kind in (PushProducer, PullProducer):
+            for sent in (0, 1):
+                connection = Connection(EagerServer, sent, None)
+                pieces = [b"a" * (EagerServer.bufferSize + 1), b"b", b"c"]
+                producer = kind(connection.transport, pieces)
+                connection.transport.registerProducer(producer, kind is PushProducer)
+                producer.resumeProducing()
+                connection.run()
+                self.assertEqual(pieces, [])
+                self.assertEqual(connection.socket.sent, b"a" * sent)
+                self.assertIsNone(connection.transport.producer)
+                assert connection.protocol.reason is not None
+                connection.protocol.reason.trap(ConnectionLost)
+
     def test_close_waits_for_the_producer(self) -> None:
         connection = Connection(EagerServer, 0)
         pieces = [b"a" * EagerServer.bufferSize, b"b", b"c"]
@@ -561,6 +577,17 @@ class Client(Protocol):
         self.done.callback(self.received)
 
 
+class Leaver(Client):
+    """Says its words, and is gone when the last one is being answered: with a reset, as much has not been read."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.words or data == b"ready ":
+            super().dataReceived(data)
+        else:
+            transport: Any = self.transport
+            transport.abortConnection()
+
+
 class RealSocketTests(TestCase):
     """The endpoints that people listen on, with sockets that are soon full."""
 
@@ -655,6 +682,18 @@ class RealSocketTests(TestCase):
         port = await self.listen("tcp:0:interface=127.0.0.1")
         self.assertEqual(await self.talk_tcp(port, b"STARTTLS", b"GIVE"), MUCH)
         self.assertEqual(await self.talk_tcp(port, b"STARTTLS", b"PRODUCE"), MUCH)
+
+    async def test_lost_in_the_middle(self) -> None:
+        """Of what is to be sent much waits still: nothing of the connection is left, and nobody is told of an error."""
+        port = await self.listen("tcp:0:interface=127.0.0.1")
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        for word in (b"GIVE", b"PRODUCE"):
+            for words in ([word], [b"STARTTLS", word]):
+                await self.talk(endpoint, Leaver(*words))
+        hub = port.transport.keywords["hub"]
+        self.assertEqual(repr(hub), "<Hub []>" if self.hub else "None")
+        self.assertEqual([each for each in reactor.getWriters() if isinstance(each, EagerServer)], [])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_start_tls_never_waits_for_little(self) -> None:
         port = await self.listen("tcp:0:interface=127.0.0.1")

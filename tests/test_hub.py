@@ -1,19 +1,10 @@
 """Hubs: who is read from, when, and what becomes of those who fail, end, and come."""
 
 import os
-import re
 import select
-import shutil
-import signal
-import smtplib
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -432,64 +423,6 @@ class SystemTests(SynchronousTestCase):
     def test_no_epoll(self) -> None:
         self.patch(module, "select", SimpleNamespace())
         self.assertFalse(Hub.is_possible())
-
-
-class ReactorTests(SynchronousTestCase):
-    """The command, under each of Twisted's reactors. Each of these tests starts a process."""
-
-    TWISTD = "from twisted.scripts.twistd import run; run()"
-    #: Has the process say which connections are in a hub.
-    TELL = """
-from twistsmtp.hub import Hub
-add = Hub.add
-def tell(hub, connection):
-    add(hub, connection)
-    print("in a hub:", connection)
-Hub.add = tell
-"""
-
-    def deliver(self, reactor: str) -> None:
-        """Send two messages on each of ten connections, and end the server while one is open."""
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder)
-        options = ("--listen", "tcp:0:interface=127.0.0.1", "--domain", "example.com", "--delivery", "discard:")
-        command = [sys.executable, "-c", self.TELL + self.TWISTD, "-n", "--pidfile=", "-r", reactor, "smtp", *options]
-        root = str(Path(__file__).resolve().parent.parent)
-        with subprocess.Popen(
-            command, cwd=folder, env=os.environ | {"PYTHONPATH": root}, stdout=subprocess.PIPE, text=True
-        ) as process:
-            watch = Timer(60, process.kill)
-            watch.start()
-            self.addCleanup(watch.cancel)
-            assert process.stdout is not None
-            port = next(int(line.split("127.0.0.1:")[1].split()[0]) for line in process.stdout if "listens on" in line)
-            clients = [smtplib.SMTP("127.0.0.1", port, timeout=30) for _ in range(10)]
-            for _ in range(2):
-                for client in clients:
-                    client.sendmail("a@example.org", ["b@example.com"], b"Subject: hello\r\n\r\nhello\r\n")
-            for client in clients[1:]:
-                client.quit()
-            process.terminate()
-            self.assertEqual(clients[0].getreply()[0], 421)
-            clients[0].close()
-            said = process.stdout.read()
-        self.assertEqual(process.returncode, -signal.SIGTERM, said)
-        self.assertEqual(said.count("[twistsmtp.message]"), 20, said)
-        self.assertEqual(said.count("[twistsmtp.connection]"), 10, said)
-        self.assertEqual(len(set(re.findall("in a hub: (.+)", said))), 10, said)
-        self.assertNotIn("Traceback", said)
-
-    def test_epoll(self) -> None:
-        self.deliver("epoll")
-
-    def test_poll(self) -> None:
-        self.deliver("poll")
-
-    def test_select(self) -> None:
-        self.deliver("select")
-
-    def test_asyncio(self) -> None:
-        self.deliver("asyncio")
 
 
 class StaleEventTests(SynchronousTestCase):
