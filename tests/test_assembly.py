@@ -342,6 +342,14 @@ class DeliveryTests(AssemblyTestCase):
         self.assertEqual((other, memory), tee.deliveries)
         self.assertIsInstance(other, Discard)
 
+    def test_routes_apart(self) -> None:
+        routes = (("a.example", ("memory:",)),)
+        for apart in (False, True):
+            route = self.factory(delivery="discard:", routes=routes, route_apart=apart).delivery
+            assert isinstance(route, Route)
+            self.assertIs(apart, route.apart)
+        self.assertEqual("route-apart is of no use without route", self.wrong(delivery="discard:", route_apart=True))
+
     def test_route_for_all(self) -> None:
         """Then there is no other delivery, by default or at all."""
         route = self.factory(delivery=DEFAULT_DELIVERY, routes=(("*", ("discard:",)),)).delivery

@@ -16,8 +16,8 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
+from twistsmtp.command import makeService
 from twistsmtp.options import Options
-from twistsmtp.service import makeService
 
 ROOT = Path(__file__).resolve().parent.parent
 TWISTD = "from twisted.scripts.twistd import run; run()"

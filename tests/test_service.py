@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.tls.support import issue, write
+from twistsmtp.command import makeService
 from twistsmtp.config import Config, ConfigError
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.eager import EagerServer
@@ -33,7 +34,7 @@ from twistsmtp.limits import Limits
 from twistsmtp.log import TextObserver
 from twistsmtp.openfiles import raise_file_limit
 from twistsmtp.options import Options
-from twistsmtp.service import SMTPService, StartError, makeService
+from twistsmtp.service import SMTPService, StartError
 from twistsmtp.tls.development import make_development_certificate
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.cred import strcred
@@ -111,7 +112,8 @@ def _delivery(config: Config) -> Delivery:
     if not routes:
         return make("delivery", config.deliveries)
     with naming("route"):
-        return Route(routes, None if EVERYBODY in routes else make("delivery", config.deliveries))
+        others = None if EVERYBODY in routes else make("delivery", config.deliveries)
+        return Route(routes, others, apart=config.route_apart)
 
 
 def _for_trusted(config: Config) -> list[Extension]:
@@ -134,17 +136,17 @@ def _policies(config: Config, reactor: Any) -> list[Policy]:
 # --- TLS -----------------------------------------------------------------------------------------------------
 
 
-def make_certificates(config: Config, reactor: Any) -> Certificates | None:
+def make_certificates(config: Config, reactor: Any, kept: dict[Path, bytes] | None = None) -> Certificates | None:
     """The certificates that *config* names, if it names any.
 
+    :param kept: for `Certificates`.
     :raises ConfigError: they cannot be read, or what belongs together is not there.
     """
     if not config.tls_cert:
         return None
-    if len(config.tls_key) not in (0, len(config.tls_cert)):
-        raise ConfigError(
-            f"{len(config.tls_key)} tls-key for {len(config.tls_cert)} tls-cert: give one for each, or none"
-        )
+    certificates, keys = len(config.tls_cert), len(config.tls_key)
+    if keys not in (0, certificates):
+        raise ConfigError(f"{keys} tls-key for {certificates} tls-cert: give one for each, or none")
     sources = zip(config.tls_cert, config.tls_key, strict=True) if config.tls_key else config.tls_cert
     with naming("tls-cert"):
         return Certificates(
@@ -152,6 +154,7 @@ def make_certificates(config: Config, reactor: Any) -> Certificates | None:
             client_auth=_client_auth(config),
             client_ca=config.tls_client_ca or None,
             seconds=reactor.seconds,
+            kept=kept,
         )
 
 
@@ -179,12 +182,15 @@ def make_endpoint(
     reactor: Any,
     proxies: Sequence[str] = (),
     setting: str = "listen",
+    *,
+    descriptor: int | None = None,
 ) -> Any:
     """The endpoint of *text*, as Twisted writes them, or ``tls:`` and what would follow ``tcp:``; or one of these
     behind ``proxy:``.
 
     :param proxies: where the proxies are.
     :param setting: whose *text* it is.
+    :param descriptor: of the socket, where another process has opened it.
     :raises ConfigError: it is none.
     """
     with naming(f"{setting} {text!r}"):
@@ -194,7 +200,7 @@ def make_endpoint(
             raise ValueError("tls: needs tls-cert")
         plain = f"tcp:{plain.removeprefix(_TLS)}" if encrypts else plain
         check_port(plain)
-        endpoint = socket_endpoint(plain, reactor) or serverFromString(reactor, plain)
+        endpoint = socket_endpoint(plain, reactor, descriptor) or serverFromString(reactor, plain)
         if text.startswith(_PROXY):
             if plain.partition(":")[0] in ("ssl", "haproxy", "proxy"):
                 raise ValueError("proxy: stands in front of tcp, tls, unix, systemd and fd")
@@ -244,8 +250,7 @@ def _checkers(config: Config) -> list[tuple[str, ICredentialsChecker]]:
 
 
 def _checker(text: str) -> ICredentialsChecker:
-    kind = text.partition(":")[0]
-    with naming(f"auth {kind}"):
+    with naming(f"auth {text.partition(':')[0]}"):
         try:
             checker = strcred.makeChecker(text)
         except strcred.InvalidAuthType:
@@ -291,18 +296,18 @@ def _refuse_idle(
     :raises ConfigError: something would do nothing.
     """
     kinds = {_AROUND.sub("", each, count=1).partition(":")[0] for each in (*config.listen, *config.listen_lmtp)}
-    for name, given, useful, why in _conditions(config, kinds, verbs):
-        if given and not useful:
-            raise ConfigError(f"{name} is of no use {why}")
-    interfaces = {each.interface for each in mechanisms}
+    conditions = _conditions(config, kinds, verbs)
+    idle = [f"{name} is of no use {why}" for name, given, useful, why in conditions if given and not useful]
     asks_clients = _client_auth(config) is not ClientAuth.NONE or not kinds <= _UNASKING
     for kind, checker in checkers:
-        asked = interfaces.intersection(checker.credentialInterfaces)
+        asked = {each.interface for each in mechanisms}.intersection(checker.credentialInterfaces)
         if not asked:
-            raise ConfigError(f"auth {kind} is of no use without {_mechanisms_for(checker)}")
+            idle.append(f"auth {kind} is of no use without {_mechanisms_for(checker)}")
         if asked == {IClientCertificate} and not asks_clients:
             why = "with tls-client-cert none" if config.tls_client_ca else "without tls-client-ca"
-            raise ConfigError(f"auth {kind} is of no use {why}")
+            idle.append(f"auth {kind} is of no use {why}")
+    if idle:
+        raise ConfigError(*idle)
     for name, given, useful, why in _harmless_conditions(config):
         if given and not useful:
             _log.warn("{name} is of no use {why}", name=name, why=why)
@@ -319,7 +324,7 @@ def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) 
     return [
         ("tls-key", config.tls_key, cert, "without tls-cert"),
         ("tls-client-ca", config.tls_client_ca, cert, "without tls-cert"),
-        ("tls-client-cert", _client_auth(config) is not ClientAuth.NONE, cert, "without tls-cert"),
+        ("tls-client-cert", config.tls_client_cert not in ("", "none"), cert, "without tls-cert"),
         ("tls-cert", cert, starttls or "tls" in kinds, "without the extension starttls or an endpoint tls:"),
         ("require-tls", config.require_tls, encrypts, "without tls-cert"),
         ("require-auth", config.require_auth, auth, "without auth"),
@@ -328,6 +333,7 @@ def _conditions(config: Config, kinds: Collection[str], verbs: Collection[str]) 
         ("plaintext-auth", config.plaintext_auth, not config.require_tls, "with require-tls"),
         ("verify users", config.verify is Audience.USERS, auth, "without auth"),
         ("delivery", config.delivery != DEFAULT_DELIVERY, EVERYBODY not in dict(config.routes), "with a route for *"),
+        ("route-apart", config.route_apart, config.routes, "without route"),
         ("proxy-trusted", config.proxy_trusted, _has_proxies(config), "without an endpoint proxy:"),
         *_trusting(config),
         ("auth", auth, "AUTH" in verbs, "without the extension auth"),
@@ -358,8 +364,7 @@ def _harmless_conditions(config: Config) -> list[_Condition]:
 
 
 def _mechanisms_for(checker: ICredentialsChecker) -> str:
-    ours = load_mechanisms(MECHANISMS)
-    names = [each.name for each in ours if each.interface in checker.credentialInterfaces]
+    names = [each.name for each in load_mechanisms(MECHANISMS) if each.interface in checker.credentialInterfaces]
     return f"mechanism {' or '.join(names)}" if names else "a mechanism for its kind of credentials"
 
 

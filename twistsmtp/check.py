@@ -270,7 +270,7 @@ def _describe(config: Config, parts: _Parts, file: str | None, parent: Mapping[s
     yield f"{source} right. The server would"
     yield _list("listen as", [config.hostname])
     yield _list("listen on", [*_places(config, parts)])
-    yield _list("run as", [_who(parent)])
+    yield _list("run as", [_who(parent), *_processes(config)])
     if parts.certificates is not None:
         yield _list("encrypt with", [*map(_certificate, parts.certificates.certificates)])
     yield _list("take mail for", [*_domains(config)])
@@ -325,6 +325,11 @@ def _who(parent: Mapping[str, Any]) -> str:
     with suppress(KeyError):
         group = grp.getgrgid(group).gr_name
     return f"user {user}, group {group}"
+
+
+def _processes(config: Config) -> Iterator[str]:
+    if config.workers > 1:
+        yield f"{config.workers} workers, which take the mail, and their parent, which listens"
 
 
 def _certificate(certificate: x509.Certificate) -> str:

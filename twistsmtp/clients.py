@@ -87,24 +87,30 @@ class Networks:
 class Clients:
     """How many connections there are now, by whom they are counted for."""
 
-    __slots__ = ("_counts",)
-
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._total = 0
 
     def enter(self, network: str) -> None:
         """There is one more."""
         self._counts[network] += 1
+        self._total += 1
 
     def leave(self, network: str) -> None:
         """There is one less."""
         self._counts[network] -= 1
+        self._total -= 1
         if self._counts[network] <= 0:
             del self._counts[network]
 
     def count(self, network: str) -> int:
         """How many there are."""
         return self._counts[network]
+
+    @property
+    def total(self) -> int:
+        """How many there are of all."""
+        return self._total
 
     def __len__(self) -> int:
         return len(self._counts)

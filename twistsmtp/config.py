@@ -86,6 +86,8 @@ class Config:
     delivery: str | tuple[str, ...] = DEFAULT_DELIVERY
     #: Where mail for some recipients goes instead: the patterns of a `Route`, each with its deliveries.
     routes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    #: Whether a message over SMTP goes to one delivery of these.
+    route_apart: bool = False
     #: Paths of certificates and, each for the one in the same place, of their keys; no keys where the files of the
     #: certificates have them.
     tls_cert: tuple[str, ...] = ()

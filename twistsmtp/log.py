@@ -25,7 +25,16 @@ from twisted.python.logfile import BaseLogFile, LogFile
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-__all__ = ["OBSERVERS", "JSONObserver", "Lines", "TextObserver", "logs_by_itself", "one_line", "twistd_observer"]
+__all__ = [
+    "OBSERVERS",
+    "JSONObserver",
+    "Lines",
+    "TextObserver",
+    "logs_by_itself",
+    "next_turn",
+    "one_line",
+    "twistd_observer",
+]
 
 #: Calls a function soon.
 Soon = Callable[[Callable[[], object]], object]
@@ -88,11 +97,13 @@ class TextObserver:
 
     :param file: where to write; it is flushed.
     :param soon: calls a function soon; see `Lines`.
+    :param worker: the number of this process, if it is one of several: it stands behind the time.
     """
 
-    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None) -> None:
-        lines = Lines(file, soon)
+    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None, worker: int | None = None) -> None:
+        self.lines = lines = Lines(file, soon)
         self._write, self._gather = lines.write, lines.gather
+        self._mark = "" if worker is None else f" worker={worker}"
         self._second = -1
         self._stamp = ""
 
@@ -113,10 +124,10 @@ class TextObserver:
         """The time of *event* in this place. Making it takes longer than all the rest: once a second."""
         time = event.get("log_time")
         if time is None:
-            return "-"
+            return f"-{self._mark}"
         second = int(time)
         if second != self._second:
-            self._stamp = formatTime(second)
+            self._stamp = formatTime(second) + self._mark
             self._second = second
         return self._stamp
 
@@ -130,10 +141,12 @@ class JSONObserver:
 
     :param file: where to write; it is flushed.
     :param soon: calls a function soon; see `Lines`.
+    :param worker: the number of this process, if it is one of several: each object has it as ``worker``.
     """
 
-    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None) -> None:
-        self._lines = Lines(file, soon)
+    def __init__(self, file: TextIO | BaseLogFile, soon: Soon | None = None, worker: int | None = None) -> None:
+        self.lines = Lines(file, soon)
+        self._own = {} if worker is None else {"worker": worker}
 
     def __call__(self, event: LogEvent) -> None:
         """Write *event*, unless it says nothing."""
@@ -147,17 +160,18 @@ class JSONObserver:
             "level": getattr(event.get("log_level"), "name", None),
             "namespace": event.get("log_system") or event.get("log_namespace"),
             "message": text,
+            **self._own,
         }
         if failure is not None:
             entry["traceback"] = _traceback(failure)
-        names = [key for key in event if not key.startswith("log_") and key not in _OWN_KEYS]
+        names = [key for key in event if not key.startswith("log_") and key not in (_OWN_KEYS | self._own.keys())]
         entry |= {name: event[name] for name in names}
-        put = self._lines.gather if "log_render" in event else self._lines.write
+        put = self.lines.gather if "log_render" in event else self.lines.write
         put(_json(entry) + "\n")
 
 
 #: The observers by the names that ``--log-format`` has for them.
-OBSERVERS: dict[str, Callable[[TextIO | BaseLogFile, Soon | None], ILogObserver]] = {
+OBSERVERS: dict[str, type[TextObserver] | type[JSONObserver]] = {
     "text": TextObserver,
     "json": JSONObserver,
 }
@@ -173,7 +187,7 @@ def logs_by_itself(parent: Mapping[str, Any]) -> str | None:
     return option and f"the log is written as twistd's --{option} says"
 
 
-def twistd_observer(parent: Mapping[str, Any], log_format: str) -> ILogObserver | None:
+def twistd_observer(parent: Mapping[str, Any], log_format: str) -> TextObserver | JSONObserver | None:
     """The observer for the log that twistd would write, in the same place; ``None`` to leave it to twistd.
 
     :param parent: the options of twistd.
@@ -185,10 +199,10 @@ def twistd_observer(parent: Mapping[str, Any], log_format: str) -> ILogObserver 
     if logs_by_itself(parent) or (daemon and path == "-"):  # the latter it refuses
         return None
     make = OBSERVERS[log_format]
-    return make(sys.stdout if path == "-" else _rotating(path), _next_turn)
+    return make(sys.stdout if path == "-" else _rotating(path), next_turn)
 
 
-def _next_turn(function: Callable[[], object]) -> None:
+def next_turn(function: Callable[[], object]) -> None:
     """Have the reactor call *function* when it has dealt with all that it has now."""
     from twisted.internet import reactor
 

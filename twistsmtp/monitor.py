@@ -7,8 +7,8 @@ drains, for instance.
 Whoever can connect may ask, and is told. So it listens where only the operator's own can connect.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
@@ -16,11 +16,11 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from twistsmtp.metrics import Metrics
 
-__all__ = ["Monitor"]
+__all__ = ["Gatherer", "Monitor"]
 
 #: Connections at a time, and seconds that one may be idle.
 CONNECTIONS, IDLE_TIME = 100, 60
@@ -28,23 +28,51 @@ CONNECTIONS, IDLE_TIME = 100, 60
 _log = Logger(namespace="twistsmtp.service")
 
 
+@runtime_checkable
+class Gatherer(Protocol):
+    """Metrics that are elsewhere until somebody asks."""
+
+    def start(self) -> object:
+        """Begin to count."""
+
+    def stop(self) -> object:
+        """Count no more."""
+
+    def gather(self) -> "Deferred[Any]":
+        """Have them where `prometheus_client` collects them."""
+
+    def collect(self) -> Iterable[Any]:
+        """What it asks for."""
+
+
 class Monitor:
     """Listens, and tells. It is a part of a server, in the sense of `twistsmtp.lifecycle`.
 
     :param endpoint: where it listens.
     :param name: what the operator calls that.
+    :param metrics: `Metrics`, or who has gathered those of several processes.
     :param ready: whether the server takes mail now.
     :param reactor: its clock.
+    :param healthy: whether it is as it should be.
     :raises ValueError: `prometheus_client` is not installed.
     """
 
-    def __init__(self, endpoint: Any, name: str, metrics: Metrics, ready: Callable[[], object], reactor: Any) -> None:
+    def __init__(
+        self,
+        endpoint: Any,
+        name: str,
+        metrics: Metrics | Gatherer,
+        ready: Callable[[], object],
+        reactor: Any,
+        *,
+        healthy: Callable[[], object] = lambda: True,
+    ) -> None:
         try:
             import prometheus_client
         except ImportError as error:
             raise ValueError(f"{error.name} is not installed (pip install 'twistsmtp[metrics]')") from error
         self._endpoint, self._name = endpoint, name
-        self._metrics, self._ready = metrics, ready
+        self._metrics, self._ready, self._healthy = metrics, ready, healthy
         self._reactor = reactor
         #: What a scrape collects from: of this server alone, however many there are in the process.
         self.registry = prometheus_client.CollectorRegistry()
@@ -55,6 +83,10 @@ class Monitor:
         self._connections: _Connections | None = None
         self._listening: Deferred[None] | None = None
         self._tell: Callable[[Failure], object] = self._listens_not
+
+    def of(self, metrics: Gatherer, ready: Callable[[], object], healthy: Callable[[], object]) -> "Monitor":
+        """One that listens in the same place, and tells of something else."""
+        return Monitor(self._endpoint, self._name, metrics, ready, self._reactor, healthy=healthy)
 
     def start(self) -> None:
         """Listen, and begin to count.
@@ -99,12 +131,31 @@ class Monitor:
 
         root = Resource()
         resource: Any = MetricsResource
-        root.putChild(b"metrics", resource(self.registry))
-        root.putChild(b"health", _State(lambda: True))
+        said = resource(self.registry)
+        root.putChild(b"metrics", _Gathering(self._metrics, said) if isinstance(self._metrics, Gatherer) else said)
+        root.putChild(b"health", _State(self._healthy))
         root.putChild(b"ready", _State(self._ready))
         make: Any = _Site
         site: Site = make(root, requestFactory=_Request, timeout=IDLE_TIME, reactor=self._reactor)
         return site
+
+
+class _Gathering(Resource):
+    """Says what another resource says, when that has been gathered."""
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, metrics: Gatherer, resource: Any) -> None:
+        Resource.__init__(self)
+        self._metrics, self._resource = metrics, resource
+
+    def render(self, request: Any) -> int:
+        """Twisted's word that somebody asks."""
+        ended = request.notifyFinish()
+        ended.addErrback(lambda _: None)  # who has gone is not answered
+        gathered = self._metrics.gather().addErrback(lambda failure: _log.failure("metrics are missing", failure))
+        gathered.addCallback(lambda _: None if ended.called else self._resource.render(request))
+        return NOT_DONE_YET
 
 
 class _State(Resource):

@@ -5,13 +5,13 @@ To run it in an application that is there already::
     service = SMTPService(Config(listen=("tcp:2525",), domains=("example.org",), delivery="maildir:/srv/mail"))
     service.setServiceParent(application)
 
-``twistd smtp`` and ``twist smtp`` call `makeService`.
+``twistd smtp`` and ``twist smtp`` make it a `Command`: `twistsmtp.command`.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
@@ -34,11 +34,11 @@ from twistsmtp.lifecycle import PartError, Parts
 from twistsmtp.log import logs_by_itself, one_line, twistd_observer
 from twistsmtp.notify import Notifier
 from twistsmtp.openfiles import allow_connections
-from twistsmtp.options import Options, give_up
 from twistsmtp.renewal import take_up
+from twistsmtp.tls.certificates import Certificates
 from twistsmtp.tls.development import is_development
 
-__all__ = ["Options", "SMTPService", "StartError", "makeService"]
+__all__ = ["Command", "SMTPService", "StartError"]
 
 #: Connections that wait to be accepted; the system may allow fewer.
 BACKLOG = 1024
@@ -66,6 +66,7 @@ class SMTPService(MultiService):
     :param read: the configuration as it is now, told the name that the server goes by. Without it there is none to be
         read again.
     :param in_thread: calls a function in a thread, as `deferToThread`.
+    :param sockets: descriptors of the sockets of all endpoints, where another process has opened them.
     :raises ConfigError: an endpoint, the delivery, a certificate, a checker, a mechanism or an extension cannot be made
         of its text.
     """
@@ -77,6 +78,7 @@ class SMTPService(MultiService):
         *,
         read: Callable[[str], Config] | None = None,
         in_thread: Callable[..., "Deferred[Any]"] = deferToThread,
+        sockets: Iterable[int] = (),
     ) -> None:
         MultiService.__init__(self)
         if reactor is None:
@@ -88,16 +90,19 @@ class SMTPService(MultiService):
         self._reading = DeferredLock()
         self._parts = Parts(self._find_parts, reactor)
         #: The certificates of the server, if it has any.
-        self.certificates = make_certificates(config, reactor)
+        self.certificates = self._make_certificates()
         self.factory, self.lmtp_factory = make_factories(config, self.certificates, reactor)
+        places, opened = {"listen": config.listen, "listen-lmtp": config.listen_lmtp}, iter(sockets)
         make = partial(make_endpoint, certificates=self.certificates, reactor=reactor, proxies=config.proxy_trusted)
-        self.endpoints = {text: make(text) for text in config.listen}
-        self.lmtp_endpoints = {text: make(text, setting="listen-lmtp") for text in config.listen_lmtp}
+        self.endpoints, self.lmtp_endpoints = (
+            {text: make(text, setting=name, descriptor=next(opened, None)) for text in dict.fromkeys(texts)}
+            for name, texts in places.items()
+        )
         #: What is listened on while the service runs: ``ports[0].getHost().port`` is the port of ``tcp:0``.
         self.ports: list[IListeningPort] = []
         self._listening: list[Deferred[None]] = []
         #: What tells of the service by HTTP, if something is to.
-        self.monitor = make_monitor(config, self.certificates, self._factories, lambda: self.running and self.ports)
+        self.monitor = self._make_monitor()
         self._tell: Callable[[StartError], object] = self.start_failed
 
     def privilegedStartService(self) -> None:
@@ -171,6 +176,12 @@ class SMTPService(MultiService):
     @property
     def _factories(self) -> tuple[SMTPFactory, ...]:
         return self.factory, self.lmtp_factory
+
+    def _make_certificates(self) -> Certificates | None:
+        return make_certificates(self.config, self._reactor)
+
+    def _make_monitor(self) -> Any:
+        return make_monitor(self.config, self.certificates, self._factories, lambda: self.running and self.ports)
 
     def _find_parts(self) -> Iterator[tuple[str, object]]:
         """The parts, and what the operator calls them."""
@@ -276,23 +287,12 @@ def _address(port: IListeningPort) -> str:
 # --- twistd and twist --------------------------------------------------------------------------------------
 
 
-def makeService(options: Options) -> SMTPService:
-    """The service that *options* describe.
+class Command(SMTPService):
+    """The server as the only business of twistd or twist: it writes the log, and ends the process if it cannot start.
 
-    :raises ConfigError: it cannot be made.
-    :raises SystemExit: the same under twistd or twist, after one line that says why.
+    :param parent: the options of twistd or twist.
+    :raises OSError: the log cannot be opened.
     """
-    if options.parent is None:
-        return SMTPService(options.config, read=options.read)
-    try:
-        return _Command(options.config, options.parent, options.read)
-    except (ConfigError, OSError) as error:
-        give_up(options, error)
-
-
-class _Command(SMTPService):
-    """The server as twistd's or twist's only business: it writes the log, and ends the process if it cannot
-    start."""
 
     def __init__(self, config: Config, parent: Mapping[str, Any], read: Callable[[str], Config] | None) -> None:
         super().__init__(config, read=read)
@@ -306,15 +306,18 @@ class _Command(SMTPService):
             _log.warn("log-format {name} has no effect: {owner}", name=config.log_format, owner=owner)
 
     def setServiceParent(self, parent: Any) -> None:
+        """Have the log be ours, too."""
         if self._observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._observer)  # twistd takes the log's observer from there
         MultiService.setServiceParent(self, parent)
 
     def privilegedStartService(self) -> None:
+        """Listen, or end the process."""
         with self._giving_up():
             super().privilegedStartService()
 
     def startService(self) -> None:
+        """Start, or end the process."""
         with self._giving_up():
             super().startService()
         self._take(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
@@ -323,11 +326,13 @@ class _Command(SMTPService):
         DeferredList(self._listening).addCallback(self._is_ready)
 
     def stopService(self) -> "Deferred[None]":
+        """Stop, and say so to the service manager."""
         waiting = sum(len(each.connections) for each in self._factories)
         self._notifier.stopping(f"connections to end: {waiting}")
         return super().stopService().addBoth(self._has_stopped)
 
     def reload(self) -> "Deferred[None]":
+        """The same, said to the service manager."""
         if not self.running:
             return succeed(None)
         self._notifier.reloading()
@@ -367,6 +372,7 @@ class _Command(SMTPService):
             reactors(number, frame)
 
     def start_failed(self, error: StartError) -> None:
+        """The process ends, too."""
         super().start_failed(error)
         signal.raise_signal(signal.SIGTERM)  # ends the reactor, and is an exit status other than 0
 

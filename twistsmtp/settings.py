@@ -23,6 +23,7 @@ from twistsmtp.values import (
     SIZE,
     TEXT,
     WORD,
+    WORKERS,
     Kind,
 )
 from twistsmtp.wire.address import PathLimits
@@ -175,6 +176,12 @@ SETTINGS = (
         example="example.org=maildir:/srv/mail:create=yes --route lists@example.org=discard:",
         default="all mail goes to --delivery",
         many=_routes,
+    ),
+    _flag(
+        "route-apart",
+        "route_apart",
+        "Over SMTP, have a message go to one delivery; for recipients of another, clients come again.",
+        "a message goes to the deliveries of all its recipients",
     ),
     Setting(
         name="tls-cert",
@@ -341,6 +348,15 @@ SETTINGS = (
         "at once.",
         example="1m",
         default="30s",
+    ),
+    Setting(
+        name="workers",
+        target="workers",
+        kind=WORKERS,
+        help="How many processes take mail. With more than one, another one opens the ports, and starts and watches "
+        "them. auto is one for each processor.",
+        example="auto",
+        default="1",
     ),
     Setting(
         name="log-format",

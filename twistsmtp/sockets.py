@@ -27,18 +27,22 @@ from twisted.internet import endpoints, tcp, unix
 from twisted.internet.defer import Deferred, execute, fail, maybeDeferred
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 __all__ = ["InheritedEndpoint", "UNIXEndpoint", "check_port", "socket_endpoint"]
 
 
-def socket_endpoint(text: str, reactor: Any) -> Any:
+def socket_endpoint(text: str, reactor: Any, descriptor: int | None = None) -> Any:
     """The endpoint of *text*, if it is of a kind that is described here; else ``None``.
 
+    :param descriptor: of the socket, where another process has opened it: then it is always here.
     :raises ValueError: it is of such a kind, but wrong; and so is whatever Twisted raises then.
     :raises OSError: there is no such descriptor, or it is no socket.
     """
+    if descriptor is not None:
+        return _PassedEndpoint(reactor, descriptor).of(text)
     kind, *fields = _FIELD.findall(text) or [""]
     if kind == "fd":
         if len(fields) != 1 or not fields[0].isdecimal():
@@ -113,6 +117,41 @@ class InheritedEndpoint:
         return port
 
 
+class _PassedEndpoint(InheritedEndpoint):
+    """A socket that another process has opened. Of ``tcp:`` and its like it is the endpoint itself; to any other it is
+    the reactor, and gives out this socket instead of opening one."""
+
+    def of(self, text: str) -> Any:
+        """The endpoint of *text*, for which the socket was opened."""
+        return self if text.partition(":")[0] in _AS_IT_IS else endpoints.serverFromString(self, text)
+
+    def listenTCP(self, port: object, factory: IProtocolFactory, *_: object, **__: object) -> Any:  # noqa: N802
+        """See `IReactorTCP`."""
+        return self._adopt(factory)
+
+    def listenUNIX(self, address: object, factory: IProtocolFactory, *_: object, **__: object) -> Any:  # noqa: N802
+        """See `IReactorUNIX`."""
+        return self._adopt(factory)
+
+    def listenSSL(  # noqa: N802
+        self,
+        port: object,
+        factory: IProtocolFactory,
+        contextFactory: Any,  # noqa: N803
+        *_: object,
+        **__: object,
+    ) -> Any:
+        """See `IReactorSSL`."""
+        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+#: Endpoints that are their socket and nothing else.
+_AS_IT_IS = frozenset({"tcp", "tcp6", "unix", "systemd", "fd"})
+
+
 def _family(descriptor: int) -> int:
     inherited = socket.socket(fileno=descriptor)
     try:
@@ -128,6 +167,8 @@ class _InheritedUNIXPort(unix.Port):
     """A UNIX socket of somebody else's: neither its mode nor its end is ours to decide."""
 
     _bindPath: Any  # noqa: N815  # Twisted's
+    #: Others may listen there as well, and shutdown(2) would be for all.
+    _shouldShutdown = False  # noqa: N815  # Twisted's
 
     def startListening(self) -> None:  # noqa: N802  # Twisted's
         path, self._bindPath = self._bindPath, b"\0"  # the path of a socket that is in no folder: it has no mode

@@ -4,6 +4,7 @@ A kind's ``parse`` takes the text of a command line, or a value of TOML's. Its e
 began with the value: "'12X' is not a size, such as 500K, 32M or 1G".
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ __all__ = [
     "SIZE",
     "TEXT",
     "WORD",
+    "WORKERS",
     "Kind",
     "parse_duration",
     "parse_size",
@@ -42,6 +44,8 @@ _SECONDS = {"": 1, "S": 1, "M": 60, "H": 3600, "D": 86400}
 _SIZE = re.compile(r"([0-9]{1,15}) ?([KMG]?)", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([SMHD]?)", re.IGNORECASE)
 _COUNT = re.compile(r"[0-9]{1,15}")
+#: The most workers.
+_WORKERS = 128
 
 
 #: Patterns, and the deliveries of each.
@@ -106,6 +110,19 @@ def _parse_count(value: object) -> int:
     if not _COUNT.fullmatch(text) or not int(text):
         raise ValueError("is not a number from 1 on")
     return int(text)
+
+
+def _parse_workers(value: object) -> int:
+    """A number of processes, or ``"auto"``: as many as there are processors that this one may run on."""
+    if value == "auto":
+        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _WORKERS)
+    try:
+        count = _parse_count(value)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= _WORKERS:
+        raise ValueError(f"is neither a number from 1 to {_WORKERS} nor auto")
+    return count
 
 
 def _parse_text(value: object) -> str:
@@ -195,6 +212,7 @@ _audience = _one_of(*Audience)
 SIZE = Kind("SIZE", parse_size, _show_size)
 DURATION = Kind("TIME", parse_duration, _show_duration)
 COUNT = Kind("NUMBER", _parse_count)
+WORKERS = Kind("NUMBER|auto", _parse_workers)
 TEXT = Kind("TEXT", _parse_text)
 WORD = Kind("WORD", _parse_word)
 FLAG = Kind("", _parse_flag)

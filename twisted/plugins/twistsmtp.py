@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-smtp = ServiceMaker("twistsmtp SMTP server", "twistsmtp.service", "An SMTP server: takes mail and delivers it.", "smtp")
+smtp = ServiceMaker("twistsmtp SMTP server", "twistsmtp.command", "An SMTP server: takes mail and delivers it.", "smtp")

@@ -7,7 +7,7 @@ at once, and from then on one every 36 seconds; in no hour more than 200, and 10
 
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -117,7 +117,7 @@ class RateLimits(Policy):
     Who has too little left in one bucket takes nothing from the others. What is refused does not count, so a client
     that tries again and again is let in as soon as it may be. What comes by LMTP was counted where it came in.
 
-    Counts live as long as the policy does, reloads included, and are those of one process.
+    Counts live as long as the policy does, reloads included, and are those of one process, unless they are shared.
 
     :param client: for each client address (of IPv6, the /64 network); users are counted here, too.
     :param user: for each user.
@@ -174,6 +174,13 @@ class RateLimits(Policy):
             recipients=count == "recipients",
             trusted=several(trusted),
         )
+
+    def share(self, buckets: Callable[[str, Rate], Buckets]) -> None:
+        """Count where others count as well.
+
+        :param buckets: those of one kind, ``"client"`` for one, and its rate.
+        """
+        self._buckets = {name: buckets(name, each.rate) for name, each in self._buckets.items()}
 
     def connect(self, session: Session) -> None:
         """Refuse a client that connects too often."""

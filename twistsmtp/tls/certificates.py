@@ -72,6 +72,8 @@ class Certificates:
     :param client_ca: a PEM file with the certificate authorities that may vouch for clients.
     :param every: how many seconds at least lie between two looks at the files.
     :param seconds: the clock.
+    :param kept: gets the octets of all files that are read; and those in it already are for the first time, where this
+        process may not read the file. By default nobody keeps them.
     :raises OSError: a file cannot be read.
     :raises ValueError: a file is not what it should be; the text names it, in one line.
     """
@@ -83,6 +85,7 @@ class Certificates:
         client_ca: AnyPath | None = None,
         every: float = 60.0,
         seconds: Callable[[], float] = monotonic,
+        kept: dict[Path, bytes] | None = None,
     ) -> None:
         if not sources:
             raise ValueError("a server has at least one certificate")
@@ -94,6 +97,7 @@ class Certificates:
             self._client_ca = Path(client_ca).absolute()
         self._clients = Clients(client_auth)
         self._every, self._seconds = every, seconds
+        self._kept, self._handed = kept, dict(kept or {})
         #: What is in use, by source and by files.
         self._loaded: dict[Files, dict[Files, _Loaded]] = {}
         self._stamps: dict[Path, Stamp | None] = {}
@@ -101,6 +105,7 @@ class Certificates:
         self._problems: frozenset[str] = frozenset()
         self._look()
         self._read(_raise)
+        self._handed.clear()
         self._front, self._contexts = self._make({})
 
     @property
@@ -193,7 +198,7 @@ class Certificates:
     ) -> dict[Files, _Loaded]:
         before, after = self._loaded.get(source, {}), {}
         try:
-            found = files_of(source)
+            found = [source] if self._handed.keys() >= set(source) else files_of(source)
         except (OSError, ValueError) as error:
             failed(error)
             return before
@@ -212,10 +217,15 @@ class Certificates:
 
     def _octets(self, path: Path) -> bytes:
         try:
-            return read(path)
-        except OSError:
+            octets = read(path)
+        except OSError as error:
+            if isinstance(error, PermissionError) and path in self._handed:
+                return self._handed[path]
             self._stamps[path] = None
             raise
+        if self._kept is not None:
+            self._kept[path] = octets
+        return octets
 
     def _make(self, made: Contexts) -> tuple[SSL.Context, Contexts]:
         """The context that connections begin with, and those that they may be given, but for those in *made* anew:
