@@ -16,7 +16,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run certificate test coverage lint format types layers docs changelog bench wheel check clean
+.PHONY: help install run certificate test coverage lint format types layers docs changelog bench soak counts wheel check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -99,8 +99,14 @@ check: lint types layers docs coverage ## all of the above, as CI does
 changelog: $(VENV)/installed-dev ## show how the next release's changes would read
 	@$(BIN)/towncrier build --draft --version next
 
-bench: $(VENV)/installed-dev ## measure this server
-	@$(BIN)/python benchmarks/bench.py $(ARGS)
+bench: $(VENV)/installed-dev ## measure this server beside others; without ARGS, all that docs/performance.rst shows
+	@$(BIN)/python benchmarks/bench.py $(or $(ARGS),--figures docs/figures)
+
+soak: $(VENV)/installed-dev ## send a million messages, and see whether it grows
+	@$(BIN)/python benchmarks/soak.py $(or $(ARGS),--json docs/figures/soak.json)
+
+counts: $(VENV)/installed-dev ## count what a message takes (where: make counts ARGS="--functions kept")
+	@$(BIN)/python benchmarks/counts.py $(ARGS)
 
 wheel: $(VENV)/installed-dev ## build dist/*.whl and the source archive
 	@$(BIN)/python -m build

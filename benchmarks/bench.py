@@ -1,129 +1,136 @@
-"""Measure this server beside aiosmtpd and twisted.mail, in one run.
+"""Measure this server beside others, in one run.
 
-Each server runs on one processor, and the load generator on another where there is one. All accept every message and
-drop it; this one with all that production has on. The repetitions are interleaved, so that what else the machine does
-falls on all alike. Believe processor seconds for 1,000 messages, and the ratios of one run; an absolute rate says as
-much about the machine. docs/performance.rst has more.
+Each server runs on one processor, and the load generator on another where there is one. All accept every message; this
+one with all that production has on. Processor time and latency are measured of servers that drop what they accept,
+and of those that keep it (this one's Maildir, and Postfix); memory under large messages, and with many idle
+connections. A peer that cannot be had is left out, and that is said.
+
+The repetitions are interleaved, so that what else the machine does falls on all alike. Believe processor seconds for
+1,000 messages, and the ratios of one run; an absolute rate says as much about the machine. docs/performance.rst has
+more.
 """
 
 import argparse
-import json
 import os
+import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where it is run as a script
 
-from benchmarks.contenders import NAMES, OURS, InstallError, install_peers, serve
-from benchmarks.load import Load, LoadError, compile_load
+from benchmarks.contenders import NAMES, Field, Starter, gather, gather_durable
+from benchmarks.contest import DURABLE_WORKLOADS, WORKLOADS, Contest
+from benchmarks.environments import InstallError
+from benchmarks.idle import measure_idle
+from benchmarks.latency import measure_latency
+from benchmarks.load import LoadError, compile_load
 from benchmarks.memory import measure_memory
-from benchmarks.processes import Server, ServerError, busy_seconds, processors
-from benchmarks.report import Run, Workload, circumstances, footprint_table, tables
+from benchmarks.plots import draw
+from benchmarks.processes import ServerError, processors
+from benchmarks.report import Crowd, Delay, Footprint, Report, Run, circumstances
+from benchmarks.tables import TABLES, details
 
-#: For the load generator and the peers' environment; no part of the repository.
+#: For the load generator and the peers' environments; no part of the repository.
 CACHE = Path(__file__).resolve().parent / ".cache"
-
-WORKLOADS = {
-    each.name: each
-    for each in (
-        Workload("kept", "1 KB on 20 kept connections", Load("kept", 20, 400, 1_000)),
-        Workload("new", "1 KB, a new connection for each", Load("new", 20, 200, 1_000)),
-        Workload("100k", "100 KB on 10 kept connections", Load("kept", 10, 40, 100_000)),
-        Workload("10m", "10 MB on 2 kept connections", Load("kept", 2, 4, 10_000_000)),
-        Workload("pipelined", "1 KB on 10 kept connections, commands pipelined", Load("pipelined", 10, 400, 1_000)),
-        Workload("starttls", "1 KB, a new connection with STARTTLS for each", Load("starttls", 8, 100, 1_000)),
-    )
-}
-#: The most messages of a run: a connection for each leaves a port that is not free again for a while.
-MOST = {"kept": 100_000, "new": 10_000, "pipelined": 100_000, "starttls": 10_000}
-#: Seconds for a server to be done with connections that the load generator saw closed.
-SETTLE = 0.1
-
-
-@dataclass(slots=True)
-class Contest:
-    """Servers that run side by side, and what is sent to them.
-
-    :param program: the load generator.
-    :param seconds: that a run is to take, about.
-    :param messages: of each run, in place of *seconds*.
-    """
-
-    program: Path
-    servers: Sequence[Server]
-    seconds: float
-    messages: int | None
-
-    def runs(self, workloads: Sequence[Workload], repetitions: int) -> Iterator[Run]:
-        """All runs, the servers taking turns."""
-        start = {server.name: server.memory("VmRSS") for server in self.servers}
-        loads = {
-            (each.name, server.name): self._sized(each.load, server) for each in workloads for server in self.servers
-        }
-        for repetition in range(repetitions):
-            for workload in workloads:
-                for server in self.servers:
-                    load = loads[workload.name, server.name]
-                    yield self._run(workload.name, load, server, repetition, start[server.name])
-
-    def _sized(self, load: Load, server: Server) -> Load:
-        """*load* with as many messages as *server* takes in the time, found by a first go that also warms it up."""
-        if self.messages is not None:
-            return replace(load, messages=self.messages)
-        first = load.send(self.program, server.port)
-        messages = int(first.messages / first.seconds * self.seconds)
-        return replace(load, messages=min(max(messages, load.messages), MOST[load.mode]))
-
-    def _run(self, workload: str, load: Load, server: Server, repetition: int, start_memory: float) -> Run:
-        server.forget_peak()
-        busy, cpu = busy_seconds(), server.cpu_seconds()
-        sent = load.send(self.program, server.port, timeout=int(self.seconds * 10) + 60)
-        time.sleep(SETTLE)
-        cpu = server.cpu_seconds() - cpu
-        return Run(
-            workload=workload,
-            server=server.name,
-            repetition=repetition,
-            messages=sent.messages,
-            octets=load.octets,
-            seconds=sent.seconds,
-            server_cpu=cpu,
-            load_cpu=sent.cpu,
-            other_cpu=max(0.0, busy_seconds() - busy - cpu - sent.cpu),
-            start_memory=start_memory,
-            peak_memory=server.memory("VmHWM"),
-        )
-
-
-def compare(options: argparse.Namespace, program: Path, folder: Path, processor: int) -> dict[str, object]:
-    """Measure the servers beside each other on *processor*, and print how they compare."""
-    peers = install_peers(CACHE, say) if set(options.only) - {OURS} else None
-    workloads = [WORKLOADS[name] for name in options.work]
-    runs: list[Run] = []
-    with ExitStack() as stack:
-        servers = [stack.enter_context(serve(name, folder / name, processor, peers)) for name in options.only]
-        for run in Contest(program, servers, options.secs, options.messages).runs(workloads, options.reps):
-            say(f"{run.repetition + 1}/{options.reps} {run.workload:10}{run.server:13}{run.cost:9.4f} CPU s/1,000")
-            runs.append(run)
-    print("\n".join(tables(workloads, runs)))
-    return {"runs": [asdict(run) for run in runs]}
-
-
-def memory(program: Path, folder: Path, processor: int) -> dict[str, object]:
-    """Measure the memory of this server, and print it."""
-    footprints = list(measure_memory(program, folder, processor, say))
-    print("\n".join(footprint_table(footprints)))
-    return {"memory": [asdict(each) for each in footprints]}
+#: How many times longer than a run each load lasts whose latency is measured.
+LONGER = 2
 
 
 def say(text: str) -> None:
     """Tell how far it is, apart from the results."""
     print(text, file=sys.stderr, flush=True)
+
+
+class Bench:
+    """The parts that can be measured, by the names that the command line has for them.
+
+    :param options: the command line.
+    :param folder: for the servers' files.
+    :raises LoadError: there is no C compiler.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._processor, load_processor = processors()
+        os.sched_setaffinity(0, {load_processor})  # the load generator inherits it
+        if load_processor == self._processor:
+            say("there is one processor only: the load generator shares it with the servers")
+        self._program = compile_load(CACHE)
+        self._left_out: dict[str, str] = {}
+
+    def measure(self, facts: Mapping[str, str]) -> Report:
+        """All parts that the command line asks for. One that fails is left out: the others may have taken long."""
+        parts: dict[str, Any] = {}
+        for part in self._options.parts:
+            folder = self._folder / part
+            folder.mkdir()
+            try:
+                parts[part] = list(getattr(self, part)(folder))
+            except (InstallError, LoadError, ServerError, OSError) as error:
+                say(f"{part} is left out, because {error}")
+                self._left_out[part] = str(error)
+        return Report(facts, self._left_out, **parts)
+
+    def accept(self, folder: Path) -> Iterator[Run]:
+        """Servers that drop what they accept."""
+        return self._compete(self._droppers, self._options.work, folder)
+
+    def durable(self, folder: Path) -> Iterator[Run]:
+        """Servers that keep it."""
+        work = [each for each in self._options.work if each in DURABLE_WORKLOADS]
+        return self._compete(self._keepers, work, folder)
+
+    def latency(self, folder: Path) -> Iterator[Delay]:
+        """How long messages take at fixed loads, of both kinds of servers."""
+        options = self._options
+        measure = partial(measure_latency, seconds=options.secs * LONGER, repetitions=options.reps)
+        yield from measure(self._program, self._droppers, folder / "dropped", self._processor, say)
+        yield from measure(self._program, self._keepers, folder / "kept", self._processor, say, durable=True)
+
+    def memory(self, folder: Path) -> Iterator[Footprint]:
+        """The memory of this server, from 1 KB to 100 MB messages."""
+        return measure_memory(self._program, folder, self._processor, say)
+
+    def idle(self, folder: Path) -> Iterator[Crowd]:
+        """What an idle connection takes."""
+        return measure_idle(self._droppers, folder, self._processor, say)
+
+    @cached_property
+    def _droppers(self) -> Mapping[str, Starter]:
+        return self._taking_part(gather(self._options.only, CACHE, say))
+
+    @cached_property
+    def _keepers(self) -> Mapping[str, Starter]:
+        return self._taking_part(gather_durable(say))
+
+    def _taking_part(self, field: Field) -> Mapping[str, Starter]:
+        self._left_out |= field.left_out
+        return field.starters
+
+    def _compete(self, starters: Mapping[str, Starter], work: Sequence[str], folder: Path) -> Iterator[Run]:
+        options = self._options
+        with ExitStack() as stack:
+            servers = [stack.enter_context(start(folder / name, self._processor)) for name, start in starters.items()]
+            contest = Contest(self._program, servers, options.secs, options.messages, say)
+            for run in contest.runs([WORKLOADS[name] for name in work], options.reps):
+                say(f"{run.repetition + 1}/{options.reps} {run.workload:10}{run.server:16}{run.cost:9.4f} CPU s/1,000")
+                yield run
+
+
+PARTS = ("accept", "durable", "latency", "memory", "idle")
+
+
+def show(report: Report) -> None:
+    """Print all tables."""
+    shown = (make(report) for make in TABLES.values())
+    for table in (*details(report.accept), *details(report.durable), *filter(None, shown)):
+        print("\n".join(table.lines()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,25 +139,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit status.
     """
     options = parse(arguments)
-    facts = circumstances()
-    for_server, for_load = processors()
-    os.sched_setaffinity(0, {for_load})  # the load generator inherits it
-    say(", ".join(f"{name} {value}" for name, value in facts.items()))
-    if for_server == for_load:
-        say("there is one processor only: the load generator shares it with the servers")
     try:
-        program = compile_load(CACHE)
         with tempfile.TemporaryDirectory(prefix="twistsmtp-bench-") as folder:
-            if options.memory:
-                result = memory(program, Path(folder), for_server)
-            else:
-                result = compare(options, program, Path(folder), for_server)
+            Path(folder).chmod(0o755)  # Postfix has a user of its own
+            facts = circumstances(Path(folder))
+            say(", ".join(f"{name} {value}" for name, value in facts.items()))
+            report = Bench(options, Path(folder)).measure(facts)
+        show(report)
+        if options.json:
+            report.write(options.json)
+        if options.figures:
+            report.write(options.figures / "bench.json")
+            draw(options.figures, CACHE, say)
     except (InstallError, LoadError, ServerError) as error:
         say(f"bench: {error}")
         return 1
-    if options.json:
-        options.json.write_text(json.dumps(facts | result, indent=1) + "\n")
-    return 0
+    return int(any(part in report.left_out for part in options.parts))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -159,14 +163,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--reps", type=positive, default=5, metavar="N", help="repetitions (default: 5)")
     parser.add_argument("--secs", type=float, default=2.0, metavar="S", help="seconds of a run, about (default: 2)")
     parser.add_argument("--messages", type=positive, metavar="N", help="messages of a run, in place of --secs")
-    parser.add_argument(
-        "--work", type=names(WORKLOADS), default=[*WORKLOADS], metavar="NAME,...", help=", ".join(WORKLOADS)
-    )
-    parser.add_argument("--only", type=names(NAMES), default=[*NAMES], metavar="NAME,...", help=", ".join(NAMES))
-    parser.add_argument(
-        "--memory", action="store_true", help="measure this server's memory, from 1 KB to 100 MB messages"
-    )
+    for option, known in (("--parts", PARTS), ("--work", WORKLOADS), ("--only", NAMES)):
+        parser.add_argument(option, type=names(known), default=[*known], metavar="NAME,...", help=", ".join(known))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument(
+        "--figures", type=Path, metavar="FOLDER", help="write it to bench.json there, and draw the plots beside it"
+    )
     return parser.parse_args(arguments)
 
 
@@ -190,4 +192,5 @@ def names(known: Collection[str]) -> Callable[[str], list[str]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end as well
     sys.exit(main())

@@ -1,75 +1,123 @@
-"""The servers that are measured: this one, and its peers in an environment of their own."""
+"""The servers that are measured: this one, and its peers."""
 
-import hashlib
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from benchmarks.environments import ENVIRONMENTS, Environment, InstallError, Say
+from benchmarks.load import Load
+from benchmarks.postfix import find_postfix, serve_postfix
 from benchmarks.processes import Server, free_port
 from twistsmtp.tls.development import make_development_certificate
 
-__all__ = ["NAMES", "OURS", "PEERS", "InstallError", "install_peers", "serve", "serve_ours"]
+__all__ = ["NAMES", "OURS", "PEERS", "Field", "Starter", "gather", "gather_durable", "serve_ours", "takes"]
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent
-REQUIREMENTS = FOLDER / "peers" / "requirements.txt"
-
-OURS = "twistsmtp"
-PEERS = {"twisted.mail": "accept_twistedmail.py", "aiosmtpd": "accept_aiosmtpd.py"}
-NAMES = (OURS, *PEERS)
-
+ROOT = Path(__file__).resolve().parent.parent
 #: The command of `serve_ours`, under this checkout whatever is installed.
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 
+#: More connections than are ever made to it at one time.
+MANY = "20000"
 
-class InstallError(Exception):
-    """The peers cannot be installed."""
+#: Starts a server in a folder, on a processor. It accepts all mail to example.com.
+Starter = Callable[[Path, int], Server]
 
 
-def install_peers(cache: Path, say: Callable[[str], object]) -> Path:
-    """Make an environment with the peers in *cache*, unless it is there.
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server beside this one.
 
-    :param say: told what takes time.
-    :returns: its Python.
-    :raises InstallError: pip failed.
+    :param environment: of `ENVIRONMENTS`.
+    :param script: of ``peers/``, which is given a port, the path of a certificate with its key, and *words*.
+    :param tls: whether it has STARTTLS.
     """
-    version = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = cache / f"peers-{version}"
-    python, installed = folder / "bin" / "python", folder / "installed"
-    if installed.exists():
-        return python
-    say(f"installing the peers into {folder}")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [*pip, "--requirement", str(REQUIREMENTS)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            output = (done.stderr or done.stdout).strip()
-            raise InstallError(f"the peers cannot be installed (--only {OURS} does without):\n{output}")
-    installed.touch()
-    return python
+
+    environment: str
+    script: str
+    words: Sequence[str] = ()
+    tls: bool = True
+
+    def start(self, name: str, environment: Environment, folder: Path, processor: int) -> Server:
+        """Start it."""
+        port, certificate = free_port(), make_development_certificate(folder)
+        command = environment.command(self.script, str(port), str(certificate), *self.words)
+        return Server(name, command, port, folder, processor)
 
 
-def serve(name: str, folder: Path, processor: int, peers: Path | None) -> Server:
-    """The server *name* of `NAMES`, which accepts all mail to example.com and drops it.
+OURS = "twistsmtp"
+PEERS = {
+    "twisted.mail": Peer("pip", "accept_twistedmail.py"),
+    "aiosmtpd": Peer("pip", "accept_aiosmtpd.py"),
+    "aiosmtpd-uvloop": Peer("pip", "accept_aiosmtpd.py", ["uvloop"]),
+    "smtp-server": Peer("npm", "accept_smtpserver.js"),
+    "Haraka": Peer("npm", "accept_haraka.js"),
+    "smtp-sink": Peer("postfix", "accept_sink.sh", tls=False),
+}
+NAMES = (OURS, *PEERS)
 
-    :param peers: the Python of `install_peers`.
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Who takes part.
+
+    :param left_out: why the others do not.
     """
-    if name == OURS:
-        return serve_ours(folder, processor)
-    port, certificate = free_port(), make_development_certificate(folder)
-    command = [str(peers), str(FOLDER / "peers" / PEERS[name]), str(port), str(certificate)]
-    return Server(name, command, port, folder, processor)
+
+    starters: Mapping[str, Starter]
+    left_out: Mapping[str, str]
 
 
-def serve_ours(folder: Path, processor: int, delivery: str = "discard:", options: Sequence[str] = ()) -> Server:
+def gather(names: Collection[str], cache: Path, say: Say) -> Field:
+    """Those of `NAMES` that can be had; they drop what they accept.
+
+    :param cache: where the peers are installed, unless they are.
+    :param say: told what takes time, and who is left out.
+    """
+    peers = {name: PEERS[name] for name in names if name != OURS}
+    wanted = dict.fromkeys(peer.environment for peer in peers.values())
+    environments = {environment: _environment(environment, cache, say) for environment in wanted}
+    starters: dict[str, Starter] = {OURS: serve_ours} if OURS in names else {}
+    left_out: dict[str, str] = {}
+    for name, peer in peers.items():
+        environment = environments[peer.environment]
+        if isinstance(environment, Environment):
+            starters[name] = partial(peer.start, name, environment)
+        else:
+            left_out[name] = str(environment)
+            say(f"{name} is left out, because {environment}")
+    return Field(starters, left_out)
+
+
+def _environment(name: str, cache: Path, say: Say) -> Environment | InstallError:
+    try:
+        return ENVIRONMENTS[name](cache, say)
+    except InstallError as error:
+        return error
+
+
+def gather_durable(say: Say) -> Field:
+    """This server with a Maildir, and Postfix with its queue: a message is safe on the disk before they say so."""
+    maildir = partial(serve_ours, delivery="maildir:Maildir:create=yes")
+    try:
+        find_postfix()
+    except InstallError as error:
+        say(f"postfix is left out, because {error}")
+        return Field({OURS: maildir}, {"postfix": str(error)})
+    return Field({OURS: maildir, "postfix": serve_postfix}, {})
+
+
+def takes(server: Server, load: Load) -> bool:
+    """Whether *server* can take *load*."""
+    return load.mode != "starttls" or server.name not in PEERS or PEERS[server.name].tls
+
+
+def serve_ours(folder: Path, processor: int, *, delivery: str = "discard:", options: Sequence[str] = ()) -> Server:
     """This server as it runs in production, with its log in a file.
 
-    Only one limit is not the default: the load comes from a single address.
+    Only two limits are not the default: the load comes from a single address, and may hold many connections.
     """
     port = free_port()
     command = [
@@ -78,6 +126,6 @@ def serve_ours(folder: Path, processor: int, delivery: str = "discard:", options
         *("--nodaemon", "--pidfile=", "--logfile", str(folder / "twistd.log"), "smtp"),
         *("--listen", f"tcp:{port}:interface=127.0.0.1", "--hostname", "mx.example.com", "--domain", "example.com"),
         *("--tls-cert", str(make_development_certificate(folder))),
-        *("--max-connections-per-client", "5000", "--delivery", delivery, *options),
+        *("--max-connections", MANY, "--max-connections-per-client", MANY, "--delivery", delivery, *options),
     ]
     return Server(OURS, command, port, folder, processor)

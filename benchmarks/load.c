@@ -1,6 +1,6 @@
 /* load: sends mail over many connections from one thread, and checks every reply.
 
-   usage: load [-m MODE] [-c CONNECTIONS] [-n MESSAGES] [-s OCTETS] [-t SECONDS] HOST PORT
+   usage: load [-m MODE] [-c CONNECTIONS] [-n MESSAGES] [-s OCTETS] [-t SECONDS] [-r RATE] HOST PORT
 
    MODE is what a connection does with its messages:
      kept       many messages a connection, one command at a time
@@ -12,12 +12,20 @@
    connection and the end of the time each end the program: one line on stderr, exit status 1. A wrong command line is
    exit status 2. Else one line of JSON says what was done, when the server has closed the last connection.
 
+   Without RATE a connection's next message begins when its last one is done. With it, messages are due at times that
+   are fixed beforehand, RATE in a second on average, as many clients that know nothing of each other would send them
+   (and the same times in each run). The first is due when all connections are up; the time that all took counts from
+   then. One that is due begins on any connection that is free. Its latency counts from when it was due, so that a
+   server which holds up one message answers for those that had to wait behind it. The line then has the latency that
+   half of the messages kept within, that 99 % did, that 99.9 % did, and the longest, in seconds.
+
    A connection goes through a program of turns. A turn is what leaves in one write, and the replies that must come
    before the next one begins. */
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -29,6 +37,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +86,7 @@ struct connection {
     int replies;                    /* to the turn, that have come */
     int code;                       /* of a reply that has more lines to come, or 0 */
     bool blocked;                   /* the socket took no more */
+    double due;                     /* when its message had to begin */
     size_t kept;
     char input[LINE];
 };
@@ -84,8 +94,14 @@ struct connection {
 static const struct turn *const *program = one_by_one;
 static bool fresh; /* a connection for each message */
 static size_t total = 1000, started, finished, dialled, opening, alive;
-static double deadline;
+static double start, deadline;
 static int poller;
+
+/* With a rate: connections that are free, the one that has been so for longest first, and what became of messages. */
+static double rate, due = INFINITY, *latencies;
+static struct connection **waiting;
+static size_t places, first, waiters;
+static int alarm_clock;
 
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -176,23 +192,39 @@ static void push(struct connection *c)
         watch(c, EPOLL_CTL_MOD);
 }
 
+/* A message may begin here: it does, or it is yet to be due, or there are no more. */
+static void begin(struct connection *c)
+{
+    c->turn = program + MESSAGE;
+    if (started == total) {
+        while (*c->turn != &quit)
+            c->turn++;
+    } else if (rate > 0 && due > now()) {
+        waiting[(first + waiters++) % places] = c;
+        return;
+    } else {
+        started++;
+        c->due = due;
+        due -= log(1 - drand48()) / rate;
+    }
+    push(c);
+}
+
 /* The turn has had its replies: on to the next one. */
 static void advance(struct connection *c)
 {
     opening -= *c->turn == &greeting;
-    finished += *c->turn == &content;
-    c->turn++;
-    if (c->turn == program + MESSAGE || (*c->turn == &quit && !fresh)) { /* a message may begin here */
-        c->turn = program + MESSAGE;
-        if (started < total)
-            started++;
-        else
-            while (*c->turn != &quit)
-                c->turn++;
+    if (*c->turn == &content) {
+        if (rate > 0)
+            latencies[finished] = now() - c->due;
+        finished++;
     }
+    c->turn++;
     c->sent = 0;
     c->replies = 0;
-    if (*c->turn != NULL)
+    if (c->turn == program + MESSAGE || (*c->turn == &quit && !fresh))
+        begin(c);
+    else if (*c->turn != NULL)
         push(c);
 }
 
@@ -253,6 +285,35 @@ static void pull(struct connection *c)
 
 /* --- all of them ------------------------------------------------------------------------------------------------- */
 
+/* Begin the messages that are due, and set the clock for the next one. */
+static void keep_time(void)
+{
+    if (due == INFINITY && waiters == places)
+        start = due = now();
+    while (waiters && (started == total || due <= now())) {
+        struct connection *c = waiting[first];
+        first = (first + 1) % places;
+        waiters--;
+        begin(c);
+    }
+    if (waiters && due < INFINITY) {
+        struct itimerspec time = {.it_value = {(time_t)due, (long)(fmod(due, 1) * 1e9)}};
+        timerfd_settime(alarm_clock, TFD_TIMER_ABSTIME, &time, NULL);
+    }
+}
+
+static void schedule(size_t connections)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    places = connections < total ? connections : total;
+    waiting = calloc(places, sizeof *waiting);
+    latencies = calloc(total, sizeof *latencies);
+    alarm_clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (waiting == NULL || latencies == NULL || alarm_clock < 0)
+        fail("no memory for %zu latencies", total);
+    epoll_ctl(poller, EPOLL_CTL_ADD, alarm_clock, &event);
+}
+
 static void run(const struct addrinfo *address, size_t connections)
 {
     struct connection *all = calloc(connections, sizeof *all), **idle = calloc(connections, sizeof *idle);
@@ -275,6 +336,8 @@ static void run(const struct addrinfo *address, size_t connections)
             fail("the time is up");
         for (int n = 0; n < count; n++) {
             struct connection *c = events[n].data.ptr;
+            if (c == NULL) /* the clock */
+                continue;
             if (c->blocked && events[n].events & EPOLLOUT)
                 push(c);
             if (events[n].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -282,6 +345,8 @@ static void run(const struct addrinfo *address, size_t connections)
             if (c->fd < 0 && fresh)
                 idle[resting++] = c;
         }
+        if (rate > 0)
+            keep_time();
     }
     free(idle);
     free(all);
@@ -290,7 +355,7 @@ static void run(const struct addrinfo *address, size_t connections)
 static void misused(const char *why)
 {
     fprintf(stderr, "load: %s\nusage: load [-m kept|new|pipelined] [-c CONNECTIONS] [-n MESSAGES] [-s OCTETS] "
-                    "[-t SECONDS] HOST PORT\n", why);
+                    "[-t SECONDS] [-r RATE] HOST PORT\n", why);
     exit(2);
 }
 
@@ -306,18 +371,32 @@ static size_t number(const char *text, size_t least)
     return value;
 }
 
+static int compare(const void *one, const void *other)
+{
+    double a = *(const double *)one, b = *(const double *)other;
+    return (a > b) - (a < b);
+}
+
+/* The latency that this share of the messages kept within. */
+static double quantile(double share)
+{
+    size_t rank = ceil(share * finished);
+    return latencies[rank ? rank - 1 : 0];
+}
+
 int main(int count, char **arguments)
 {
     size_t connections = 20, octets = 1000, seconds = 60;
     const char *mode = "kept";
     int option;
-    while ((option = getopt(count, arguments, "m:c:n:s:t:")) != -1) {
+    while ((option = getopt(count, arguments, "m:c:n:s:t:r:")) != -1) {
         switch (option) {
         case 'm': mode = optarg; break;
         case 'c': connections = number(optarg, 1); break;
         case 'n': total = number(optarg, 1); break;
         case 's': octets = number(optarg, SMALLEST); break;
         case 't': seconds = number(optarg, 1); break;
+        case 'r': rate = number(optarg, 1); break;
         default: misused("there is no such option, or it needs a value");
         }
     }
@@ -329,6 +408,8 @@ int main(int count, char **arguments)
         fresh = true;
     else if (strcmp(mode, "kept") != 0)
         misused("there is no such mode");
+    if (fresh && rate > 0)
+        misused("a rate is for connections that stay");
 
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *address;
     int error = getaddrinfo(arguments[optind], arguments[optind + 1], &hints, &address);
@@ -338,11 +419,13 @@ int main(int count, char **arguments)
     if (poller < 0)
         fail("epoll_create1: %s", strerror(errno));
     compose(octets);
+    if (rate > 0)
+        schedule(connections);
 
-    double begin = now();
-    deadline = begin + seconds;
+    start = now();
+    deadline = start + seconds;
     run(address, connections);
-    double took = now() - begin;
+    double took = now() - start;
     freeaddrinfo(address);
     if (finished != total)
         fail("connections ended too early");
@@ -350,6 +433,11 @@ int main(int count, char **arguments)
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    printf("{\"messages\": %zu, \"connections\": %zu, \"seconds\": %.6f, \"cpu\": %.6f}\n", finished, dialled, took, cpu);
+    printf("{\"messages\": %zu, \"connections\": %zu, \"seconds\": %.6f, \"cpu\": %.6f", finished, dialled, took, cpu);
+    if (rate > 0) {
+        qsort(latencies, finished, sizeof *latencies, compare);
+        printf(", \"latency\": [%.6f, %.6f, %.6f, %.6f]", quantile(0.5), quantile(0.99), quantile(0.999), quantile(1));
+    }
+    puts("}");
     return 0;
 }

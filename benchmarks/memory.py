@@ -32,7 +32,7 @@ def measure_memory(program: Path, folder: Path, processor: int, say: Callable[[s
         for octets, messages in SIZES.items():
             say(f"{name} {messages:,} messages of {octets:,} octets")
             home = folder / "memory"
-            with serve_ours(home, processor, delivery, ["--max-size", "200M"]) as server:
+            with serve_ours(home, processor, delivery=delivery, options=["--max-size", "200M"]) as server:
                 start = server.memory("VmRSS")
                 Load("kept", CONNECTIONS, messages, octets).send(program, server.port, timeout=TIMEOUT)
                 yield Footprint(name, octets, messages, start, server.memory("VmHWM"))

@@ -42,7 +42,12 @@ class Server:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self._command,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Postfix ends by killing its group
             )
         try:
             os.sched_setaffinity(self._process.pid, {self._processor})
@@ -64,23 +69,32 @@ class Server:
             raise ServerError(f"{self.name} ended with status {self._process.returncode}:\n{self._last_output()}")
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has taken, user and system."""
-        stat = self._proc("stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / _TICK
+        """Processor time that it and its children have taken, user and system, those that have ended as well."""
+        return sum(_ticks(process) for process in self._processes()) / _TICK
 
     def memory(self, which: Literal["VmRSS", "VmHWM"]) -> float:
-        """MiB of memory that are resident now, or were at most since `forget_peak`."""
-        lines = self._proc("status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{which}:"))
+        """MiB of memory that are resident now, or were at most since `forget_peak`, in all of its processes."""
+        return sum(_kibibytes(process, which) for process in self._processes()) / 1024
 
     def forget_peak(self) -> None:
         """Begin to look for the highest use of memory anew, where the system lets us."""
-        with suppress(PermissionError):
-            self._proc("clear_refs").write_text("5")
+        for process in self._processes():
+            with suppress(PermissionError, FileNotFoundError):
+                (process / "clear_refs").write_text("5")
 
-    def _proc(self, name: str) -> Path:
+    def _processes(self) -> list[Path]:
+        """The folders in ``/proc`` of it and of its children.
+
+        :raises ServerError: it does not run.
+        """
         self.check()
-        return Path(f"/proc/{self._process.pid}/{name}")
+        found, processes = [], [str(self._process.pid)]
+        while processes:
+            found.append(Path("/proc", processes.pop()))
+            for children in found[-1].glob("task/*/children"):
+                with suppress(OSError):
+                    processes += children.read_text().split()
+        return found
 
     def _wait_for_greeting(self) -> None:
         limit = time.monotonic() + START_TIME
@@ -105,6 +119,20 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _ticks(process: Path) -> int:
+    """Processor time of a process and of its children that have ended, or nothing where it has ended itself."""
+    with suppress(OSError):
+        return sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:15]))
+    return 0
+
+
+def _kibibytes(process: Path, which: str) -> int:
+    with suppress(OSError):
+        lines = (process / "status").read_text().splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{which}:")), 0)
+    return 0
 
 
 def free_port() -> int:

@@ -7,9 +7,11 @@ not count; else the steps are told in that loop's time as well. Compare two vers
 
 import argparse
 import cProfile
+import os
 import pstats
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -29,8 +31,9 @@ from twistsmtp.log import TextObserver
 from twistsmtp.policy.relay import RelayRule
 from twistsmtp.protocol import SMTPProtocol
 
-__all__ = ["Conversation", "Figure", "measure"]
+__all__ = ["HELLO", "Connection", "Conversation", "Figure", "logging_to_nowhere", "measure", "production"]
 
+HELLO = b"EHLO client.example.com\r\n"
 HEADER = b"Subject: steps\r\n\r\n"
 #: Messages of a handful, between two calibrations.
 HANDFUL = 10
@@ -53,24 +56,60 @@ class Void(StringTransport):
         self.last = data
 
 
-class Conversation:
-    """A connection in memory, and the steps of a message on it.
+def production() -> SMTPFactory:
+    """A factory with what there is in production: its policy, and its limits but for the messages of a connection."""
+    return SMTPFactory(
+        Discard(),
+        hostname="mx.example.com",
+        policies=[RelayRule(["example.com"])],
+        limits=Limits(messages=1 << 40),
+    )
+
+
+@contextmanager
+def logging_to_nowhere() -> Iterator[None]:
+    """Write the log as production does, from now on; nobody reads it."""
+    with Path(os.devnull).open("w") as nowhere:
+        globalLogBeginner.beginLoggingTo([TextObserver(nowhere)], redirectStandardIO=False)
+        yield
+
+
+class Connection:
+    """A connection in memory to a server of *factory*."""
+
+    def __init__(self, factory: SMTPFactory) -> None:
+        address = IPv4Address("TCP", "127.0.0.1", 50000)
+        self.transport = Void(peerAddress=address)
+        self._protocol = cast(SMTPProtocol, factory.buildProtocol(address))
+        self._protocol.makeConnection(cast(Any, self.transport))
+
+    def say(self, *reads: bytes) -> None:
+        """Have the server read each of *reads*."""
+        for octets in reads:
+            self._protocol.dataReceived(octets)
+
+    def expect(self, reply: bytes) -> None:
+        """See that the last that the server wrote begins with *reply*.
+
+        :raises RuntimeError: it does not.
+        """
+        if not self.transport.last.startswith(reply):
+            raise RuntimeError(f"{self.transport.last!r} was said in place of {reply!r}")
+
+    def leave(self) -> None:
+        """End the connection."""
+        self._protocol.connectionLost()
+
+
+class Conversation(Connection):
+    """A connection that has said EHLO, and the steps of a message on it.
 
     :param octets: of a message.
     """
 
     def __init__(self, octets: int = 1_000) -> None:
-        factory = SMTPFactory(
-            Discard(),
-            hostname="mx.example.com",
-            policies=[RelayRule(["example.com"])],
-            limits=Limits(messages=1 << 40),
-        )
-        address = IPv4Address("TCP", "127.0.0.1", 50000)
-        self.transport = Void(peerAddress=address)
-        self._protocol = cast(SMTPProtocol, factory.buildProtocol(address))
-        self._protocol.makeConnection(cast(Any, self.transport))
-        self.say(b"EHLO client.example.com\r\n")
+        super().__init__(production())
+        self.say(HELLO)
         lines = HEADER + (b"x" * 76 + b"\r\n") * (octets // 78 + 1)
         body = lines[: octets - 2] + b"\r\n.\r\n"
         self.steps: Mapping[str, tuple[bytes, ...]] = {
@@ -80,24 +119,13 @@ class Conversation:
             "body": tuple(body[start : start + READ] for start in range(0, len(body), READ)),
         }
 
-    def say(self, octets: bytes) -> None:
-        """Have the server read *octets*."""
-        self._protocol.dataReceived(octets)
-
-    def leave(self) -> None:
-        """End the connection."""
-        self._protocol.connectionLost()
-
     def message(self, clock: Clock, times: dict[str, float]) -> None:
         """Send a message, and add to *times* what each step took."""
-        say = self.say
         for name, reads in self.steps.items():
             begin = clock()
-            for octets in reads:
-                say(octets)
+            self.say(*reads)
             times[name] += clock() - begin
-        if not self.transport.last.startswith(b"250 2.0.0 "):
-            raise RuntimeError(f"the message was answered by {self.transport.last!r}")
+        self.expect(b"250 2.0.0 ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.octets < SMALLEST or options.handfuls < 1:
         parser.error(f"--octets must be {SMALLEST} or more, and --handfuls 1 or more")
-    with Path("/dev/null").open("w") as nowhere:
-        globalLogBeginner.beginLoggingTo([TextObserver(nowhere)], redirectStandardIO=False)
+    with logging_to_nowhere():
         conversation = Conversation(options.octets)
         measure(conversation, 20)  # warms up
         if options.profile:

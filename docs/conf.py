@@ -15,7 +15,7 @@ author = _project["authors"][0]["name"]
 copyright = f"2026, {author}"
 release = version = _project["version"]
 
-extensions = ["sphinx.ext.autodoc", "compared", "generated", "names"]
+extensions = ["sphinx.ext.autodoc", "compared", "generated", "measured", "names"]
 exclude_patterns = ["_build"]
 
 # In a docstring, single backticks name something of the code: of this module, of another, or of Twisted.

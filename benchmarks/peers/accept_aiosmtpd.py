@@ -1,9 +1,10 @@
-"""aiosmtpd that accepts every message and drops it: ``accept_aiosmtpd.py PORT CERTIFICATE``."""
+"""aiosmtpd that accepts every message and drops it: ``accept_aiosmtpd.py PORT CERTIFICATE [uvloop]``."""
 
 import asyncio
 import ssl
 import sys
 from functools import partial
+from importlib import import_module
 
 from aiosmtpd.smtp import SMTP  # type: ignore[import-not-found, unused-ignore]  # only in the peers' environment
 
@@ -26,4 +27,6 @@ async def main(port: int, certificate: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    port, certificate, *uvloop = sys.argv[1:]
+    run = import_module("uvloop").run if uvloop else asyncio.run
+    run(main(int(port), certificate))

@@ -1,66 +1,37 @@
-"""benchmarks/: the load generator sends what it says and believes nothing unseen; the scripts run.
+"""The load generator sends what it says, and believes nothing unseen."""
 
-Nothing here says how fast anything was, and nothing needs the peers or a network.
-"""
-
-from __future__ import annotations
-
-import json
 import os
 import shlex
-import subprocess
 import sys
-from dataclasses import replace
-from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor, task
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.load import Load, LoadError, Sent, compile_load
-from benchmarks.report import Footprint, Run, Workload, footprint_table, tables
-from benchmarks.steps import Conversation, measure
+from tests.benchmarks.kit import LoadTestCase
 from twistsmtp.delivery.memory import Memory
+from twistsmtp.envelope import ReversePath
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.policy.api import Policy
 from twistsmtp.policy.relay import RelayRule
-
-ROOT = Path(__file__).resolve().parent.parent
-LINUX = sys.platform == "linux"
-NOT_LINUX = "the load generator and the figures of processes are Linux's"
+from twistsmtp.session import Session
 
 
-class LoadTestCase(TestCase):
-    """The load generator is there."""
+class Slow(Policy):
+    """Takes half a second for the first message, and no time for the others."""
 
-    folder: ClassVar[Path | None] = None
-    if not LINUX:
-        skip = NOT_LINUX
+    SECONDS = 0.5
 
-    def setUp(self) -> None:
-        folder = Path(self.mktemp()) if LoadTestCase.folder is None else LoadTestCase.folder
-        try:
-            self.program = compile_load(folder.absolute())
-        except LoadError as error:
-            if "no C compiler" in str(error):
-                raise SkipTest(str(error)) from None
-            raise
-        LoadTestCase.folder = folder
+    def __init__(self) -> None:
+        self._waits = [self.SECONDS]
 
-    async def listen(self, factory: Any) -> int:
-        """The port where *factory* is served until the test ends."""
-        port: IListeningPort = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
-        self.addCleanup(port.stopListening)
-        return cast(IPv4Address, port.getHost()).port
-
-    def send(self, port: int, load: Load, *, timeout: int = 60) -> Deferred[Sent]:
-        return deferToThread(load.send, self.program, port, timeout=timeout)
+    async def mail(self, session: Session, reverse_path: ReversePath) -> None:
+        while self._waits:
+            await task.deferLater(cast(Any, reactor), self._waits.pop())
 
 
 class LoadTests(LoadTestCase):
@@ -89,6 +60,22 @@ class LoadTests(LoadTestCase):
             self.assertEqual(b"", lines.pop())
             self.assertLessEqual(max(map(len, lines)), 78)
             self.assertFalse([line for line in lines if b"\r" in line or b"\n" in line])
+
+    async def test_rate(self) -> None:
+        """With a rate all messages come as well, and there are latencies, the longest last."""
+        for mode in ("kept", "pipelined"):
+            sent, memory = await self.sent(Load(cast(Any, mode), 5, 50, 1_000, 1_000))
+            self.assertEqual((50, 5, 50), (sent.messages, sent.connections, len(memory.messages)), mode)
+            self.assertEqual((4, sorted(sent.latency)), (len(sent.latency), [*sent.latency]), mode)
+            self.assertGreater(sent.latency[0], 0, mode)
+
+    async def test_what_waits_counts(self) -> None:
+        """One message that is held up has those behind it wait, which are due meanwhile: theirs is the time as well."""
+        factory = SMTPFactory(Memory(), hostname="mx.test", policies=[Slow()])
+        sent = await self.send(await self.listen(factory), Load("kept", 1, 20, 1_000, 1_000))
+        median, _, _, longest = sent.latency
+        self.assertGreater(longest, Slow.SECONDS)
+        self.assertGreater(median, Slow.SECONDS / 2)
 
     async def test_more_connections_than_messages(self) -> None:
         """No connection is made for nothing."""
@@ -213,6 +200,7 @@ class DistrustTests(LoadTestCase):
             (Load(octets=100), "load: 100 is not a number from 138 on"),
             (Load(messages=0), "load: 0 is not a number from 1 on"),
             (Load(cast(Any, "both")), "load: there is no such mode"),
+            (Load("new", rate=10), "load: a rate is for connections that stay"),
         ):
             error = await self.assertFailure(self.send(1, load), LoadError)
             self.assertIn(expected, str(error))
@@ -235,112 +223,3 @@ class CompilerTests(SynchronousTestCase):
         error = self.assertRaises(LoadError, compile_load, folder)
         self.assertTrue(str(error).startswith(f"{shlex.join(compiler)} -O2 "), error)
         self.assertEqual([], list(folder.iterdir()))
-
-
-def run_script(name: str, *words: str) -> Deferred[subprocess.CompletedProcess[str]]:
-    """Run a script of `benchmarks/` as a user does, in whatever folder."""
-    command = [sys.executable, str(ROOT / "benchmarks" / name), *words]
-    return deferToThread(subprocess.run, command, capture_output=True, text=True, timeout=300)
-
-
-class BenchTests(LoadTestCase):
-    """`bench.py`, as it is run."""
-
-    async def test_this_server(self) -> None:
-        """It measures this server alone, without the peers."""
-        file = Path(self.mktemp()).absolute()
-        options = ["--only", "twistsmtp", "--work", "new,kept", "--reps", "2", "--messages", "50", "--json", str(file)]
-        done = await run_script("bench.py", *options)
-        self.assertEqual(0, done.returncode, done.stderr)
-        self.assertRegex(done.stdout, r"kept: 1 KB on .*; 2 repetitions\n.*\n  twistsmtp .* 1\.00 ")
-        runs = json.loads(file.read_text())["runs"]
-        order = [(run["repetition"], run["workload"]) for run in runs]
-        self.assertEqual([(0, "kept"), (0, "new"), (1, "kept"), (1, "new")], order)
-        for run in runs:
-            self.assertEqual((50, 1_000), (run["messages"], run["octets"]))
-            self.assertGreater(run["seconds"], 0)
-            self.assertGreater(run["peak_memory"], 1)
-
-    async def test_names(self) -> None:
-        """A name that is none is said."""
-        for option, known in (("--only", "aiosmtpd"), ("--work", "kept")):
-            done = await run_script("bench.py", option, f"{known},sendmail")
-            self.assertEqual(2, done.returncode)
-            self.assertIn(f"argument {option}: sendmail: not one of ", done.stderr)
-
-
-class StepsScriptTests(TestCase):
-    """`steps.py`, as it is run."""
-
-    async def test_lines(self) -> None:
-        """There is a line for each step."""
-        done = await run_script("steps.py", "--handfuls", "200")
-        self.assertEqual(0, done.returncode, done.stderr)
-        names = [line.split()[0] for line in done.stdout.splitlines()]
-        self.assertEqual(["MAIL", "RCPT", "DATA", "body", "all", "messages"], names[1:])
-
-
-class StepsTests(SynchronousTestCase):
-    """The arithmetic of `steps.py`, with a clock of our own."""
-
-    def conversation(self, octets: int = 1_000) -> Conversation:
-        conversation = Conversation(octets)
-        self.addCleanup(conversation.leave)
-        return conversation
-
-    def test_sizes(self) -> None:
-        """A message has the octets that were asked for, and comes in reads."""
-        for octets in (50, 1_000, 200_000):
-            body = self.conversation(octets).steps["body"]
-            self.assertEqual(octets + len(b".\r\n"), len(b"".join(body)))
-            self.assertLessEqual(max(map(len, body)), 65536)
-
-    def test_figures(self) -> None:
-        """A clock that ticks once each time it is asked: each step takes as long as the loop, and so all take 4."""
-        ticks = count()
-        figures, counted = measure(self.conversation(), 3, lambda: float(next(ticks)))
-        self.assertEqual(3, counted)
-        self.assertEqual(["MAIL", "RCPT", "DATA", "body", "all"], [each.name for each in figures])
-        self.assertEqual([1e6] * 4 + [4e6], [each.microseconds for each in figures])
-        self.assertEqual([1000.0] * 4 + [4000.0], [each.loops for each in figures])
-
-    def test_what_does_not_count(self) -> None:
-        """A handful in which the machine changed its speed: here it is always slower behind."""
-        ticks = count()
-        self.assertEqual(([], 0), measure(self.conversation(), 3, lambda: float(next(ticks) ** 3)))
-
-
-class ReportTests(SynchronousTestCase):
-    """The tables."""
-
-    RUN = Run("kept", "ours", 0, 2_000, 1_000, 4.0, 1.0, 0.5, 0.4, 30.0, 31.0)
-    WORKLOADS = (Workload("kept", "1 KB", Load()), Workload("new", "one each", Load()))
-
-    def test_ratios(self) -> None:
-        """A ratio is that of two runs of the same repetition; the median of them is shown, and both ends."""
-        costs = {"ours": (1.0, 2.0, 4.0), "theirs": (3.0, 8.0, 8.0)}
-        runs = [
-            replace(self.RUN, server=server, repetition=repetition, server_cpu=cpu)
-            for server, each in costs.items()
-            for repetition, cpu in enumerate(each)
-        ]
-        title, _, ours, theirs, others, _ = tables(self.WORKLOADS, runs)
-        self.assertEqual("kept: 1 KB; 3 repetitions", title)
-        self.assertEqual("ours 1.0000 1.00 1.00-1.00 500 0.5 30.0 31.0", " ".join(ours.split()))
-        self.assertEqual("theirs 4.0000 3.00 2.00-4.00 500 0.5 30.0 31.0", " ".join(theirs.split()))
-        self.assertEqual("meanwhile other processes took 10% of a processor", others.strip())
-
-    def test_no_time_at_all(self) -> None:
-        """A run that took less than can be measured has no ratio."""
-        lines = tables(self.WORKLOADS, [replace(self.RUN, server_cpu=0.0)])
-        self.assertIn(" - ", list(lines)[2])
-
-    def test_growth(self) -> None:
-        """Growth is over the first size of the same delivery."""
-        footprints = [
-            Footprint("a:", 1_000, 10, 20.0, 21.0),
-            Footprint("a:", 100_000, 10, 20.0, 23.5),
-            Footprint("b:", 1_000, 10, 20.0, 30.0),
-        ]
-        growth = [line.split()[-1] for line in footprint_table(footprints)]
-        self.assertEqual(["growth", "+0.0", "+2.5", "+0.0"], growth)
