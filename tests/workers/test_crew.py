@@ -1,59 +1,16 @@
 """The workers as their parent has them, without processes: they are what the tests say they are."""
 
 import json
-import pickle
-from typing import Any
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.workers.kit import logged_by
+from tests.workers.kit import Process, logged_by
 from twistsmtp.config import Config
 from twistsmtp.workers import crew
 from twistsmtp.workers.crew import Crew
-from twistsmtp.workers.messages import Frames, frame, say
+from twistsmtp.workers.messages import frame
 from twistsmtp.workers.process import Worker
-
-
-class Process:
-    """The process of a worker, which does nothing by itself."""
-
-    def __init__(self, worker: Worker, pid: int) -> None:
-        self.worker = worker
-        self.pid: int | None = pid
-        #: What it was told, and which signals it got.
-        self.told: list[tuple[Any, ...]] = []
-        self.signals: list[str] = []
-        self._frames = Frames(lambda message: self.told.append(pickle.loads(message)))
-        worker.makeConnection(self)
-
-    def writeToChild(self, number: int, octets: bytes) -> None:  # noqa: N802
-        self._frames.feed(octets)
-
-    def signalProcess(self, name: str) -> None:  # noqa: N802
-        if self.pid is None:
-            raise ProcessExitedAlready
-        self.signals.append(name)
-        if name == "KILL":
-            self.end(signal=9)
-
-    def say(self, kind: str, **more: object) -> None:
-        """It says something."""
-        self.worker.childDataReceived(1, say(kind, **more))
-
-    def end(self, status: int = 0, signal: int | None = None) -> None:
-        """It ends."""
-        self.pid = None
-        reason = ProcessTerminated(status, signal) if status or signal else ProcessDone(0)
-        self.worker.processEnded(Failure(reason))
-
-    @property
-    def kinds(self) -> list[str]:
-        """What it was told, in words; and forget it."""
-        told, self.told = self.told, []
-        return [kind for kind, *_ in told]
 
 
 class CrewTestCase(SynchronousTestCase):

@@ -67,7 +67,10 @@ class TurnTests(SynchronousTestCase):
             self.assertEqual(self.taken(), [2 << each])
         self.port.doRead()
         self.assertEqual((self.taken(), self.port.reads), ([32], True))
-        self.loads[0] = 1
+        self.loads[0] = 9
+        self.port.doRead()
+        self.assertEqual((self.taken(), self.port.reads), ([32], True))
+        self.loads[2] = 1
         self.port.doRead()
         self.assertEqual((self.taken(), self.port.reads), ([], False))
 

@@ -6,16 +6,14 @@ inherits. So each of them accepts from the same queue, and one that is busy, sto
 
 `parent`
     The service of the parent.
-`crew`
-    The workers as the parent has them: started, watched, started again, drained.
-`process`
-    One of them.
-`figures`
-    Their metrics, each by itself and all together.
-`messages`
-    What is said over the pipes between the parent and a worker.
-`memory`
-    What they count together, in memory that all of them have.
+`crew`, `process`
+    The workers as the parent has them: started, watched, started again, drained; and one of them.
 `worker`
     The worker itself.
+`messages`, `logs`, `figures`
+    What is said over the pipes between them; the log and the metrics of all, in one place.
+`memory`, `failures`, `rates`
+    What workers count together, in memory that all of them have.
+`turns`
+    Who of them accepts the next client.
 """

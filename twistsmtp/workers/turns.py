@@ -2,9 +2,9 @@
 
 All workers wait at the same sockets, and the system wakes all of them when a client comes. The one that is awake
 already is there first, and would have them all: of 500 clients that connected and stayed, another one got none. So a
-worker that has its share leaves the next client to those that have less. Where none of them takes any for a moment, it
-takes it all the same; and when that has been so for some times, as they are busy, stopped or gone, it leaves none to
-them until they move again. So no client waits for longer than that moment.
+worker that has its share leaves the next client to those that have less. Where none of them takes it for a moment, it
+takes it all the same; and when that has been so for some times, as the one that has the fewest is busy, stopped or
+gone, it leaves none to it until it moves again. So no client waits for longer than that moment.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ class Turns:
 
     def __init__(self, loads: Callable[[], Sequence[int]], own: int, clock: IReactorTime) -> None:
         self._loads, self._own, self._clock = loads, own, clock
-        #: How many connections the others had last, and how many times clients were left to them since.
-        self._others, self._times = 0, 0
+        #: How many connections the one with the fewest has had last, and how many times clients were left to it since.
+        self._fewest, self._times = 0, 0
         #: Ports that are left to others, until then; and those that were, to no avail.
         self._waiting: dict[Any, IDelayedCall] = {}
         self._waited: set[Any] = set()
@@ -50,10 +50,10 @@ class Turns:
     def _share(self) -> int:
         """How many more this worker may have."""
         loads = self._loads()
-        total, own = sum(loads), loads[self._own]
-        if total - own != self._others:
-            self._others, self._times = total - own, 0
-        return total // len(loads) + 1 - own
+        fewest = min(loads)
+        if fewest != self._fewest:
+            self._fewest, self._times = fewest, 0
+        return sum(loads) // len(loads) + 1 - loads[self._own]
 
     def _read(self, port: Any, accept: Callable[[], object]) -> object:
         share = self._share()
