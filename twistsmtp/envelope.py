@@ -31,7 +31,7 @@ def always(session: "Session") -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Parameter(Generic[T]):
     """A parameter of MAIL or RCPT (RFC 5321 section 4.1.1.11), and the typed key to its value.
 
@@ -61,6 +61,9 @@ class Parameter(Generic[T]):
     clause: Callable[[T], str] | None = None
     comment: Callable[[T], str] | None = None
     taken: Callable[["Session", T, Reply], Reply] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Parameter {self.keyword}>"
 
 
 @dataclass(frozen=True, slots=True)

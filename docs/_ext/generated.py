@@ -1,8 +1,8 @@
 """Directives whose content is taken from the code, so that it cannot say anything else than the code does.
 
-``verbs``, ``limits``, ``settings``, ``deliveries``, ``honoured`` and ``policies`` take nothing. ``replies`` takes a
-list of fields that says what each refusal of the catalogue means, by name; a refusal that is not explained, or that
-there is not, is an error.
+``verbs``, ``limits``, ``settings``, ``deliveries``, ``parameters``, ``honoured`` and ``policies`` take nothing.
+``replies`` takes a list of fields that says what each refusal of the catalogue means, by name; a refusal that is not
+explained, or that there is not, is an error.
 """
 
 import inspect
@@ -108,6 +108,23 @@ class Deliveries(Written):
         yield from _table(("Form", "What it does with mail"), "40 60", rows)
 
 
+class Parameters(Written):
+    """The parameters of MAIL and RCPT, and by which keys their values are found."""
+
+    def lines(self) -> Iterator[str]:
+        """A row for each parameter."""
+        rows = []
+        for extension in load_extensions():
+            for verb, parameters in ("MAIL", extension.mail_parameters), ("RCPT", extension.rcpt_parameters):
+                for each in parameters:
+                    key = f"{load_extensions.__module__}.{extension.name}.{each.keyword.replace('-', '_')}"
+                    if namedAny(key).keyword != each.keyword:
+                        raise self.error(f"{key} is the key of another parameter")
+                    value = _type(inspect.signature(each.parse).return_annotation)
+                    rows.append((f"``{each.keyword}`` of {verb}", f"`{key}`", value, _default(each.default)))
+        yield from _table(("Parameter", "Key", "Value", "Where it was not said"), "22 38 20 20", rows)
+
+
 class Honoured(Written):
     """What each delivery does about the extensions that are up to it."""
 
@@ -127,6 +144,14 @@ class Policies(Written):
         """A row for each policy."""
         rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in policy_makers()]
         yield from _table(("Form", "What it does"), "40 60", rows)
+
+
+def _type(annotation: object) -> str:
+    return f"``{re.sub(r'[a-z0-9_.]+[.](?=[A-Z])', '', inspect.formatannotation(annotation))}``"
+
+
+def _default(value: object) -> str:
+    return f"``{type(value).__name__}.{value.name}``" if isinstance(value, Enum) else f"``{value}``"
 
 
 def _honoured(kind: type[Delivery]) -> str:
@@ -193,6 +218,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("limits", LimitsTable)
     app.add_directive("replies", Replies)
     app.add_directive("deliveries", Deliveries)
+    app.add_directive("parameters", Parameters)
     app.add_directive("honoured", Honoured)
     app.add_directive("policies", Policies)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,6 +5,7 @@ of one full name only, it leads there; where there are several or none, it stays
 passes on is documented where it is made, once.
 """
 
+import inspect
 from enum import Enum
 from typing import Any
 
@@ -32,7 +33,7 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes
 
 def _skip(app: Sphinx, what: str, name: str, obj: Any, *_: Any) -> bool | None:
     """Leave out what another module of ours makes; ``None`` leaves it to autodoc."""
-    home = getattr(obj, "__module__", None)
+    home = getattr(obj, "__module__", None) if inspect.isclass(obj) or inspect.isroutine(obj) else None
     here = app.env.current_document.autodoc_module
     elsewhere = what == "module" and isinstance(home, str) and home.startswith("twistsmtp.") and home != here
     return True if elsewhere else None

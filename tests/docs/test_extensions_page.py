@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs.pages import ROOT, Client, block
@@ -50,6 +51,17 @@ class TableTests(SynchronousTestCase):
         honoured = [(row[0], match) for row in self.rows for match in re.findall(r'honours ``"(\w+)"``', row[3])]
         self.assertEqual([(f"``{name}``", name) for _, name in honoured], honoured)
         self.assertEqual(Memory.honours, {name for _, name in honoured})
+
+
+class KeysTests(SynchronousTestCase):
+    """Where the values are."""
+
+    def test_each_parameter_has_its_key(self) -> None:
+        """It is in the module of its extension, and called what the parameter is."""
+        for extension in load_extensions():
+            for each in (*extension.mail_parameters, *extension.rcpt_parameters):
+                key = namedAny(f"twistsmtp.extensions.{extension.name}.{each.keyword.replace('-', '_')}")
+                self.assertEqual(repr(key), f"<Parameter {each.keyword}>")
 
 
 class CodeTests(SynchronousTestCase):

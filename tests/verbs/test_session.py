@@ -98,7 +98,7 @@ class HelpTests(SynchronousTestCase):
 
     def test_rfc5321_4_1_1_8_of_each_verb(self) -> None:
         client = connected()
-        unusable = {"ETRN"}  # without a queue
+        unusable = {"ETRN", "EXPN"}  # without a queue, and a list
         for name, verb in client.server.factory.registry.verbs.items():
             if name in unusable:
                 self.assertEqual(client.codes(f"HELP {name}"), ["504 5.5.4"])
@@ -154,10 +154,17 @@ class VrfyTests(SynchronousTestCase):
         self.assertEqual(connected(delivery).codes("VRFY smith"), ["252 2.0.0"])
 
     def test_rfc5321_4_1_1_6_a_delivery_refuses(self) -> None:
-        ambiguous = Refusal(Reply(553, "5.1.4", "Ambiguous\nJim <a@b>\nJoe <c@d>"))
-        client = connected(Directory(Script(verify=Answer(result=ambiguous))))
+        refusal = Refusal(Reply(550, "5.1.1", "That is a mailing list\nNot a user"))
+        client = connected(Directory(Script(verify=Answer(result=refusal))))
+        self.assertEqual(client.say("VRFY smith"), ["550-5.1.1 That is a mailing list\r\n550 5.1.1 Not a user"])
+
+    def test_rfc5321_3_5_1_several_that_it_may_be(self) -> None:
+        # "Use of exactly the forms given ... will facilitate automated translation".
+        delivery = Directory()
+        delivery.people = ("Jim <a@b>", "Joe <c@d>")
         self.assertEqual(
-            client.say("VRFY smith"), ["553-5.1.4 Ambiguous\r\n553-5.1.4 Jim <a@b>\r\n553 5.1.4 Joe <c@d>"]
+            connected(delivery).say("VRFY smith"),
+            ["553-5.1.4 Ambiguous; Possibilities are\r\n553-5.1.4 Jim <a@b>\r\n553 5.1.4 Joe <c@d>"],
         )
 
     def test_rfc5321_4_1_1_6_what_rcpt_may_take_all_the_same(self) -> None:
@@ -232,6 +239,18 @@ class ExpnTests(SynchronousTestCase):
         self.assertIn("EXPN", connected(Directory()).say("EHLO client.test")[0].replace("-", " ").split())
 
 
+class UTF8Tests(SynchronousTestCase):
+    """RFC 6531 section 3.7.4.2."""
+
+    def test_rfc6531_3_7_4_2_an_answer_that_is_not_ascii(self) -> None:
+        # "MUST use either the reply-code 252 or 550", as 250 would have to have the mailbox.
+        delivery = Directory()
+        for delivery.people in ("Jörg <joerg@mx.test>",), ("<a@mx.test>", "<ö@mx.test>"):
+            for text in ("joerg", "Jörg SMTPUTF8"):
+                said = connected(delivery).codes(f"VRFY {text}", f"EXPN {text}")
+                self.assertEqual(said, ["252 2.6.8"] * 2, (delivery.people, text))
+
+
 class AudienceTests(SynchronousTestCase):
     """Section 7.3: a site may tell nobody, or only some, which mailboxes there are."""
 
@@ -255,6 +274,7 @@ class AudienceTests(SynchronousTestCase):
         offers = client.say("EHLO client.test")[0].replace("-", " ").split()
         answers = tuple(client.say("VRFY smith", "EXPN smith"))
         self.assertEqual([verb in offers for verb in ("VRFY", "EXPN")], [answers == self.SOMETHING] * 2)
+        self.assertEqual("EXPN" in client.say("HELP")[0].split(), answers == self.SOMETHING)
         return answers
 
     def test_rfc5321_7_3_nobody(self) -> None:

@@ -120,8 +120,8 @@ class Verifier(Protocol):
     """A delivery that answers VRFY, to whom `Security.verify` says."""
 
     def verify(self, session: Session, text: str) -> Later[Sequence[str]]:
-        """The mailboxes that *text* may mean, as in ``"Jim Smith <smith@example.com>"``; none of them for "cannot
-        say" (252); or raise `Refusal`."""
+        """The mailboxes that *text* may mean, as in ``"Jim Smith <smith@example.com>"``: one of them for yes (250),
+        several where it is ambiguous (553), none for "cannot say" (252); or raise `Refusal`."""
         ...
 
 

@@ -40,9 +40,10 @@ def _may_ask(session: Session) -> bool:
     return audience is Audience.EVERYBODY or (audience is Audience.USERS and user_of(session) is not None)
 
 
-def _listed(session: Session, mailboxes: Sequence[str]) -> Reply:
-    verified = session.replies.verified
-    return Reply(verified.code, verified.enhanced, "\n".join(" ".join(each.split()) for each in mailboxes))
+def _listed(session: Session, reply: Reply, *lines: str) -> Reply:
+    """*reply* with these *lines*, if a reply has room for them: it is ASCII (RFC 6531 section 3.7.4.2)."""
+    text = "\n".join(" ".join(each.split()) for each in lines)
+    return Reply(reply.code, reply.enhanced, text) if text.isascii() else session.replies.not_ascii
 
 
 def _string(verb: str) -> Callable[[Session, str], str]:
@@ -65,13 +66,16 @@ def _vrfy(session: Session, text: str) -> Later[Outcome]:
 
 
 async def _verified(session: Session, text: str, delivery: Verifier) -> Outcome:
+    replies = session.replies
     try:
         found = await awaited(delivery.verify(session, text))
     except Refusal as refusal:
-        if refusal.reply == session.replies.mailbox_unknown and not _is_final(session, text):
-            return session.replies.cannot_verify
+        if refusal.reply == replies.mailbox_unknown and not _is_final(session, text):
+            return replies.cannot_verify
         raise
-    return _listed(session, found) if found else session.replies.cannot_verify
+    if len(found) > 1:
+        return _listed(session, replies.ambiguous, replies.ambiguous.text, *found)
+    return _listed(session, replies.verified, *found) if found else replies.cannot_verify
 
 
 def _is_final(session: Session, text: str) -> bool:
@@ -86,16 +90,22 @@ def _is_final(session: Session, text: str) -> bool:
     return True
 
 
+def _expander(session: Session) -> Expander | None:
+    """Who tells the client who is on a mailing list; ``None`` where nobody does."""
+    return session.delivery if _may_ask(session) and isinstance(session.delivery, Expander) else None
+
+
 def _expn(session: Session, text: str) -> Later[Outcome]:
-    if not (_may_ask(session) and isinstance(session.delivery, Expander)):
+    expander = _expander(session)
+    if expander is None:
         raise Refusal(session.replies.not_implemented.fill(verb="EXPN"))
 
     def answer(members: Sequence[str]) -> Reply:
         if not members:
             raise Refusal(session.replies.mailbox_unknown)
-        return _listed(session, members)
+        return _listed(session, session.replies.verified, *members)
 
-    return then(session.delivery.expand(session, text), answer)
+    return then(expander.expand(session, text), answer)
 
 
 VERBS: tuple[Verb[Any], ...] = (
@@ -139,7 +149,8 @@ VERBS: tuple[Verb[Any], ...] = (
         name="EXPN",
         syntax="EXPN list",
         help="Ask who is on a mailing list.",
-        keyword=lambda session: "EXPN" if _may_ask(session) and isinstance(session.delivery, Expander) else None,
+        usable=lambda session: _expander(session) is not None,
+        keyword=lambda session: None if _expander(session) is None else "EXPN",
         parse=_string("EXPN list"),
         run=_expn,
         stages=ANY_STAGE & ~Stage.BARRED,

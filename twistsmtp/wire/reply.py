@@ -145,6 +145,8 @@ class Catalogue:
     help_unknown: Reply = Reply(504, "5.5.4", "No help for that; HELP alone lists the verbs")
     cannot_verify: Reply = Reply(252, "2.0.0", "Cannot VRFY user, but will accept message and attempt delivery")
     verified: Reply = Reply(250, "2.1.5", "{text}")
+    ambiguous: Reply = Reply(553, "5.1.4", "Ambiguous; Possibilities are")
+    not_ascii: Reply = Reply(252, "2.6.8", "The answer is not ASCII, which no reply can show")
     not_implemented: Reply = Reply(502, "5.5.1", "{verb} is not implemented")
     shutting_down: Reply = Reply(421, "4.3.2", "{hostname} is shutting down; try again later")
 
