@@ -335,8 +335,9 @@ SETTINGS = (
         target="extensions",
         kind=TEXT.named("NAME"),
         help="An ESMTP extension to offer, by its name or, where it is not one of ours, by the dotted path "
-        "of its module. May be given more than once; what is not given is not offered.",
-        example="size --extension pipelining --extension yourpackage.yourmodule",
+        "of its module. May be given more than once; what is not given is not offered, unless all are changes: "
+        "-NAME leaves a default one out, +NAME adds one.",
+        example="-etrn --extension +yourpackage.yourmodule",
         default=" ".join(DEFAULT),
         many=tuple,
     ),

@@ -35,6 +35,12 @@ class LoadTests(SynchronousTestCase):
     def test_in_the_order_in_which_they_are_named(self) -> None:
         self.assertEqual([each.name for each in load_extensions(reversed(DEFAULT))], list(reversed(DEFAULT)))
 
+    def test_changes_to_the_default_ones(self) -> None:
+        made = [each.name for each in load_extensions(["-etrn", "+etrn", "-dsn"])]
+        self.assertEqual(made, [*(name for name in DEFAULT if name not in ("etrn", "dsn")), "etrn"])
+        self.assertIn("'xclient'", str(self.assertRaises(ValueError, load_extensions, ["-xclient"])))
+        self.assertIn("or as changes", str(self.assertRaises(ValueError, load_extensions, ["-etrn", "dsn"])))
+
     def test_any_other_by_its_path(self) -> None:
         module: Any = ModuleType("tests.extensions.made")
         made = Extension(name="made", rfc="none", keyword="XMADE")

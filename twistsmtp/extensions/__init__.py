@@ -37,9 +37,23 @@ DEFAULT = (
 def load_extensions(names: Iterable[str] = DEFAULT) -> tuple[Extension, ...]:
     """The extensions of these *names*.
 
-    :raises ValueError: there is no such module, or it makes no extension; the text names it.
+    :param names: all of them, or changes to `DEFAULT`: ``"-etrn"`` leaves one out, ``"+yourpackage.yourmodule"`` adds
+        one.
+    :raises ValueError: there is no such module, it makes no extension, or there is none to leave out; the text names it.
     """
-    return tuple(_load(name) for name in names)
+    return tuple(_load(name) for name in _chosen(tuple(names)))
+
+
+def _chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+    changes = [name.startswith(("-", "+")) for name in names]
+    if not any(changes):
+        return names
+    if not all(changes):
+        raise ValueError("extensions are either named all, or as changes to the usual ones, by + and -")
+    out = {name[1:] for name in names if name.startswith("-")}
+    if not out.issubset(DEFAULT):
+        raise ValueError(f"no extension {min(out.difference(DEFAULT))!r} that could be left out")
+    return (*(name for name in DEFAULT if name not in out), *(name[1:] for name in names if name.startswith("+")))
 
 
 def _load(name: str) -> Extension:
