@@ -39,7 +39,8 @@ def load_extensions(names: Iterable[str] = DEFAULT) -> tuple[Extension, ...]:
 
     :param names: all of them, or changes to `DEFAULT`: ``"-etrn"`` leaves one out, ``"+yourpackage.yourmodule"`` adds
         one.
-    :raises ValueError: there is no such module, it makes no extension, or there is none to leave out; the text names it.
+    :raises ValueError: there is no such module, it makes no extension, or there is none to leave out: the text names
+        it.
     """
     return tuple(_load(name) for name in _chosen(tuple(names)))
 
