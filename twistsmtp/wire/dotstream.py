@@ -92,10 +92,11 @@ class DotStream:
         held = len(self._held)
         octets = self._held + (data[start:] if start else data)
         mark = _MARK.search(octets)
-        if mark is None:
-            dot = end = -1
+        plain = mark is None or octets.startswith(_TERMINATOR, mark.start() - 1)
+        if plain:  # but for the message's end
+            dot = end = -1 if mark is None else mark.start() - 1
         else:
-            dot = octets.find(b"\r\n.", max(mark.start() - 1, 0))
+            dot = octets.find(b"\r\n.")
             end = dot if dot < 0 or octets.startswith(b"\r\n", dot + 3) else octets.find(_TERMINATOR, dot)
         if end >= 0:
             stop = end + 2
@@ -112,9 +113,7 @@ class DotStream:
             if not self.line_too_long and (end < 0 or self._line_octets + len(body) > self._line_limit):
                 self._measure(body)
             # Nothing more is to be found where one was found, or where they do not matter.
-            # A bare LF would be a mark, and the message's end is one as well.
-            marked = mark is not None and (end < 0 or mark.start() - 1 < end)
-            if self._searching and ((marked and _BARE_LF.search(body)) or _BARE_CR.search(body)):
+            if self._searching and ((not plain and _BARE_LF.search(body)) or _BARE_CR.search(body)):
                 body = self._found_bare(body)
         return body, (start + end + len(_TERMINATOR) - held if end >= 0 else -1)
 
