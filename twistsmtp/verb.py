@@ -17,6 +17,7 @@ An extension is data as well: the keyword in the reply to EHLO, the verbs and th
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
@@ -129,7 +130,7 @@ class Verb(Generic[A]):
     #: Whether it says that the client is done: one that then closed its sending side still gets every reply.
     ends: bool = False
     #: The line in the reply to EHLO that offers it, where it is to be offered (RFC 5321 section 3.5.2).
-    keyword: Callable[[Session], str | None] | None = None
+    keyword: str | Callable[[Session], str | None] | None = None
     #: Octets that its line may have beyond `Limits.command_line`, besides those of its parameters.
     octets: int = 0
     #: Makes the reply to a line that is too long, where that is one of its own.
@@ -168,9 +169,17 @@ class Extension:
         return self.keyword if isinstance(self.keyword, str) else self.keyword(session)
 
 
+@dataclass(frozen=True, slots=True)
+class _Honoured:
+    name: str
+
+    def __call__(self, session: Session) -> bool:
+        return self.name in session.delivery.honours
+
+
 def honoured(name: str) -> Callable[[Session], bool]:
     """For the extension *name*, which is of use only where the delivery does what it asks for."""
-    return lambda session: name in session.delivery.honours
+    return _Honoured(name)
 
 
 def _by_keyword(parameters: Iterable[Parameter[Any]]) -> Mapping[str, Parameter[Any]]:
@@ -220,11 +229,8 @@ class Registry:
             + sum(parameter.octets for parameter in self._parameters.get(verb.phase, {}).values())
             for verb in table.values()
         }
-        #: The lines of the reply to EHLO, or what makes them.
-        self._offers: list[str | Callable[[Session], str | None]] = [
-            each.keyword if isinstance(each.keyword, str) and each.usable is always else each.offer
-            for each in self.extensions
-        ] + [verb.keyword for verb in table.values() if verb.keyword]
+        #: Deliveries are few, and what one honours does not change from one client to the next.
+        self._offers = lru_cache(maxsize=64)(self._make_offers)
         #: The most that any verb adds to the length of a command line, in octets.
         self.greatest_allowance = max(self._allowances.values(), default=0)
 
@@ -238,8 +244,19 @@ class Registry:
 
     def keywords(self, session: Session) -> list[str]:
         """The lines of the reply to EHLO behind the first."""
-        lines = [each if isinstance(each, str) else each(session) for each in self._offers]
-        return [line for line in lines if line]
+        offers = self._offers(frozenset(session.delivery.honours))
+        return [line for each in offers if (line := each if isinstance(each, str) else each(session))]
+
+    def _make_offers(self, honours: frozenset[str]) -> list[str | Callable[[Session], str | None]]:
+        """The lines of the reply to EHLO, or what makes them, where the delivery honours *honours*."""
+        offers = []
+        for each in self.extensions:
+            if isinstance(each.usable, _Honoured):
+                if each.usable.name in honours:
+                    offers.append(each.keyword)
+            else:
+                offers.append(each.keyword if each.usable is always else each.offer)
+        return offers + [verb.keyword for verb in self.verbs.values() if verb.keyword]
 
     def help(self, topic: str, session: Session) -> str | None:
         """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""

@@ -130,7 +130,7 @@ VERBS: tuple[Verb[Any], ...] = (
         syntax="HELP [verb]",
         help="List the verbs, or tell about one.",
         # RFC 5321 section 4.1.1.1: EHLO lists all commands that section 4.5.1 does not have every server know.
-        keyword=lambda session: "HELP",
+        keyword="HELP",
         parse=any_text,
         run=_help,
         idle=True,
