@@ -12,8 +12,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+from twisted.internet.udp import Port
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent, formatTime, globalLogPublisher
+from twisted.names.dns import DNSDatagramProtocol
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
@@ -150,6 +154,19 @@ class TextTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         legacy.msg("of the\nolder log", system="old")
         self.assertIn(" [old] of the\\nolder log\n", file.getvalue())
+
+    def test_sockets_of_queries(self) -> None:
+        """What Twisted says of each is not written, nor the end of another socket of UDP, which is worded alike."""
+        file = io.StringIO()
+        observer = TextObserver(file)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for protocol in DNSDatagramProtocol(None), DatagramProtocol():
+            protocol.noisy = False  # as `twistsmtp.policy.dns` has it
+            port = Port(0, protocol, "127.0.0.1", reactor=MemoryReactor())
+            port.startListening()
+            port.connectionLost()
+        self.assertRegex(file.getvalue(), r"\A\S+ \[-\] DatagramProtocol starting on [0-9]+\n\Z")
 
     def test_traceback(self) -> None:
         text = text_of(

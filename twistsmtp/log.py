@@ -9,6 +9,7 @@ plainest way here, and in Twisted's where the plain one does not do.
 """
 
 import json
+import re
 import signal
 import sys
 from collections import deque
@@ -43,6 +44,9 @@ _INFO = LogLevel.info
 #: Keys of `JSONObserver`'s objects that are not fields of the event. Events of Twisted's older log have some
 #: of them as fields, which say the same.
 _OWN_KEYS = frozenset({"time", "level", "namespace", "message", "traceback"})
+
+#: What Twisted says of the socket that each DNS query has: two lines, and a client may well cost ten queries.
+_NOISE = re.compile(r"DNSDatagramProtocol starting on [0-9]+|\(UDP Port [0-9]+ Closed\)")
 
 
 class Lines:
@@ -230,6 +234,8 @@ def _text(event: LogEvent) -> str:
     except Exception:
         # Formats with calls in them, events that were kept as text, those that say nothing, and broken ones.
         text = formatEvent(event)
+    if event.get("log_namespace") == "log_legacy" and _NOISE.fullmatch(text):
+        return ""
     return text if text.isprintable() else one_line(text)
 
 

@@ -11,7 +11,7 @@ from twistsmtp.later import Later, is_later, then
 if TYPE_CHECKING:
     from twistsmtp.session import Session
 
-__all__ = ["LASTING", "Check", "Checks", "Dialect", "Phase", "Stage", "ask"]
+__all__ = ["LASTING", "Check", "Checks", "Dialect", "Phase", "Stage", "ask", "no_refusal"]
 
 
 class Stage(IntEnum):
@@ -95,15 +95,17 @@ def ask(checks: Sequence[Check], subject: tuple[Any, ...], before: object = None
         it was to refuse.
     """
     if before is not None:
-        raise _not_none(before)
+        raise no_refusal("a policy", before)
     for count, check in enumerate(checks, 1):
         answer = check(*subject)
         if answer is not None:
             if not is_later(answer):
-                raise _not_none(answer)
+                raise no_refusal("a policy", answer)
             return then(answer, partial(ask, checks[count:], subject))
     return None
 
 
-def _not_none(answer: object) -> TypeError:
-    return TypeError(f"a policy refuses by raising Refusal, and returns None, not {type(answer).__name__}")
+def no_refusal(who: str, answer: object) -> TypeError:
+    """What to raise where *who* has answered, with a reply it may be, and was only to raise or not: to go on would let
+    pass what the answer was to refuse."""
+    return TypeError(f"{who} refuses by raising Refusal, and returns None, not {type(answer).__name__}")

@@ -244,7 +244,8 @@ class EnvelopeTests(SendingTestCase):
         self.assertNotIn("SIZE", self.said("MAIL")[0])
 
     def test_no_options(self) -> None:
-        for option in ("RET=HDRS\r\nRSET", "RET=\r", "=x", "RET=HDRS RET=FULL", "RET==", "ENVID=a b=\n"):
+        unknown = "NOTFY=NEVER", "AUTH=<>"
+        for option in ("RET=HDRS\r\nRSET", "RET=\r", "=x", "RET=HDRS RET=FULL", "RET==", "ENVID=a b=\n", *unknown):
             with self.assertRaises(ValueError):
                 self.send(mail_options=[option])
             with self.assertRaises(ValueError):

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.lmtp import LMTPServer
 from tests.support import Server
-from twistsmtp.delivery.api import Delivery
+from twistsmtp.delivery.api import Delivery, DeliveryTransaction
 from twistsmtp.delivery.callback import Callback, Mail, MailStream, StreamCallback
-from twistsmtp.envelope import Recipient, ReversePath
+from twistsmtp.envelope import Envelope, Recipient, ReversePath
 from twistsmtp.held import IN_MEMORY, Held
 from twistsmtp.later import Later
 from twistsmtp.session import Session
@@ -74,11 +74,53 @@ class AskingTests(SynchronousTestCase):
             )
             self.assertEqual(said, ["554 5.6.0", "250 2.1.0", "554 5.6.0", "250 2.1.5"])
 
+    def test_refusals_that_are_returned(self) -> None:
+        """They let nobody pass: the log says what is wrong."""
+        asked: tuple[Any, ...] = (lambda session, path: NO), (lambda session, path: succeed(NO))
+        for function in asked:
+            for place, (name, who) in enumerate((("on_mail", "on_mail"), ("on_rcpt", "rcpt() of a delivery"))):
+                for delivery in self.kinds(**{name: function}):
+                    client = Server(delivery).connect().hello()
+                    said = client.codes("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>")
+                    self.assertEqual(said[place], "451 4.3.0")
+                    [failure] = self.flushLoggedErrors(TypeError)
+                    self.assertIn(f"{who} refuses by raising Refusal", str(failure.value))
+
     def test_what_they_honour(self) -> None:
         for delivery in self.kinds(honours=["dsn"]):
             client = Server(delivery).connect()
             client.read()
             self.assertIn("DSN", client.say("EHLO client.test")[0])
+
+
+class OpeningTests(SynchronousTestCase):
+    """A delivery of one's own."""
+
+    def test_a_refusal_that_is_returned(self) -> None:
+        """It lets nothing pass, either."""
+
+        class Returning(DeliveryTransaction):
+            def __init__(self, function: Any) -> None:
+                self.function = function
+
+            def open(self, envelope: Envelope) -> Any:
+                return self.function()
+
+        class Wrong(Delivery):
+            def __init__(self, function: Any) -> None:
+                self.function = function
+
+            def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
+                return Returning(self.function)
+
+        functions: tuple[Any, ...] = (lambda: NO), (lambda: succeed(NO))
+        for function in functions:
+            for command in "DATA", "BDAT 0 LAST":
+                client = Server(Wrong(function)).connect().hello()
+                said = client.codes("MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>", command)
+                self.assertEqual(said[2], "451 4.3.0", command)
+                [failure] = self.flushLoggedErrors(TypeError)
+                self.assertIn("open() of a delivery refuses by raising Refusal", str(failure.value))
 
 
 class CallbackTests(SynchronousTestCase):
@@ -135,6 +177,12 @@ class CallbackTests(SynchronousTestCase):
         for function, expected in ((refuse, "554 5.6.0"), (a_reply, "250 2.6.0"), (lambda mail: None, "250 2.0.0")):
             said = Server(Callback(function)).connect().hello().message(BODY)[-1]
             self.assertEqual(said[:9], expected)
+
+    def test_what_is_no_answer(self) -> None:
+        answer: Any = True
+        self.assertEqual(Server(Callback(lambda mail: answer)).connect().hello().message(BODY)[-1][:9], "451 4.3.0")
+        [failure] = self.flushLoggedErrors(TypeError)
+        self.assertIn("one for each recipient, or None, not bool", str(failure.value))
 
     def test_a_reply_for_each(self) -> None:
         """As LMTP has it (RFC 2033 section 4.2)."""

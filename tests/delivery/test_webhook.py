@@ -260,12 +260,17 @@ class VerdictTests(WebCase):
 
     async def test_does_not_end_its_answer(self) -> None:
         """The status is the verdict; but nobody waits for long."""
+        code = 200
 
         def answer(request: Request) -> int:
+            request.setResponseCode(code)
             request.write(b"x")
             return NOT_DONE_YET
 
-        self.assertEqual(451, (await self.refusal(self.serve(answer, timeout=0.3))).code)
+        webhook = self.serve(answer, timeout=0.3)
+        self.assertIsNone(await self.deliver(webhook))
+        code = 404
+        self.assertEqual(550, (await self.refusal(webhook)).code)
 
     async def test_nobody_listens(self) -> None:
         port = cast(Any, reactor).listenTCP(0, Factory(), interface="127.0.0.1")
@@ -302,6 +307,20 @@ class VerdictTests(WebCase):
 
         webhook = self.new(f"http://127.0.0.1:{self.listen(Factory.forProtocol(Early))}/")
         self.assertIn((await self.refusal(webhook, *(b"x" * CHUNK,) * 20)).code, (552, 451))
+
+    async def test_takes_what_it_has_not_got(self) -> None:
+        """What says 200 before it has all of the message has not taken it."""
+
+        class Hasty(Protocol):
+            def connectionMade(self) -> None:
+                transport = cast(Any, self.transport)
+                transport.pauseProducing()
+                transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        webhook = self.new(f"http://127.0.0.1:{self.listen(Factory.forProtocol(Hasty))}/")
+        with capturedLogs() as events:
+            self.assertEqual(451, (await self.refusal(webhook, *(b"x" * CHUNK,) * 60)).code)
+        self.assertTrue([each for each in events if "200 before it had the message" in formatEvent(each)])
 
     async def test_client_goes(self) -> None:
         """The request is cut off."""

@@ -30,6 +30,7 @@ from tests.docs.running import MESSAGE, in_client, listen_anywhere, port_number,
 from tests.tls.support import authority, issue, write
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.factory import SMTPFactory
+from twistsmtp.policy.relay import RelayRule
 
 PAGE = "embedding.rst"
 
@@ -287,7 +288,7 @@ class MemoryTests(SynchronousTestCase):
     def test_in_memory_test_can_fail(self) -> None:
         """And it does not where the server does something else."""
         names = run_block("in-memory-test")
-        names["RelayRule"] = lambda domains: object()
+        names["RelayRule"] = lambda domains: RelayRule(["*"])
         result = run_case(names["RelayTests"])
         self.assertEqual(1, len(result.failures))
 

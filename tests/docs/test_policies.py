@@ -83,7 +83,8 @@ class PageTests(SynchronousTestCase):
         self.assertIn('"senders"', code)
         names: dict[str, list[Policy]] = {}
         exec(code.replace('"senders"', repr(str(self.path))), names)
-        rule, logins = names["policies"]
+        rule, logins, *others = names["policies"]
+        self.assertEqual(["EarlyTalkers", "RateLimits", "HeloSanity"], [type(each).__name__ for each in others])
         assert isinstance(rule, RelayRule)
         self.assertEqual((set(config.domains), config.relay_authenticated), (rule.hosts, rule.authenticated))
         self.assertIsInstance(logins, SenderLogins)

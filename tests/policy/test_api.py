@@ -7,7 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scripted import AT_ONCE, LATER, Answer, Script, ScriptedPolicy
 from tests.support import Server, split_replies
+from twistsmtp.delivery.memory import Memory
 from twistsmtp.envelope import Envelope, Recipient, ReversePath
+from twistsmtp.factory import SMTPFactory
 from twistsmtp.policy.api import Policy
 from twistsmtp.session import Phase, Session
 from twistsmtp.wire.reply import Refusal, Reply
@@ -120,6 +122,14 @@ class PhaseTests(SynchronousTestCase):
                 raise NO
 
         self.assertEqual(Server(policies=[Duck()]).connect().hello().codes("MAIL FROM:<>"), ["554 5.7.1"])
+
+    def test_what_is_none(self) -> None:
+        """It is told at once: nobody would see that it refuses nobody."""
+        wrong: dict[Any, str] = {"helo": "'helo' is no policy: it has no connect, hello", Notes: "Notes is a class"}
+        for each, text in wrong.items():
+            with self.assertRaises(TypeError) as caught:
+                SMTPFactory(Memory(), policies=[each])
+            self.assertIn(text, str(caught.exception))
 
     def test_an_answer_that_is_not_none_is_a_failure(self) -> None:
         """A refusal that was returned must not let anything pass, now or later, and whatever becomes of failures."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twistsmtp.client.capabilities import Capabilities
-from twistsmtp.client.commands import mailbox_of
+from twistsmtp.client.commands import PARAMETERS, mailbox_of
 from twistsmtp.client.destination import Destination
 from twistsmtp.client.errors import Refused
 from twistsmtp.client.message import InThread, Message, render
@@ -72,7 +72,7 @@ async def send(
     :returns: what the server said of each recipient: it has taken the message for one of them at least.
     :raises Refused: it has taken it for none. Its ``verdicts`` tell of each.
     :raises ClientError: there is no word of the server; see `twistsmtp.client.errors`.
-    :raises ValueError: an address or an option is none.
+    :raises ValueError: an address or an option is none, or is none that this client knows.
     """
     if credentials is None and (username or password or token):
         credentials = Credentials(username=username, password=password, token=token)
@@ -159,11 +159,11 @@ async def send_to(
 ) -> Result:
     """Send *message* by a connection of *pool*. See `send`."""
     mailbox = None if sender is None or sender == "" else mailbox_of(sender)
-    for_each = parse_parameters(" ".join(rcpt_options))
+    for_each = _options(rcpt_options)
     to = [_recipient(each, for_each) for each in _several(recipients)]
     if not to:
         raise ValueError("there is no recipient")
-    options = parse_parameters(" ".join(mail_options))
+    options = _options(mail_options)
     not_ascii = not all(each.is_ascii for each in (*(each.mailbox for each in to), *filter(None, [mailbox])))
     prepared = _Prepared(
         mailbox=mailbox,
@@ -189,6 +189,16 @@ async def send_to(
     finally:
         transaction.abort()
         pool.give_back(destination, transaction.connection)
+
+
+def _options(texts: Sequence[str]) -> tuple[tuple[str, str | None], ...]:
+    """The parameters *texts*. One that would not be said, as a relay's client has some that are for the relay, is
+    none here."""
+    options = parse_parameters(" ".join(texts))
+    for keyword, _ in options:
+        if keyword.upper() not in PARAMETERS:
+            raise ValueError(f"{keyword} is none of the parameters that can be sent: {', '.join(PARAMETERS)}")
+    return options
 
 
 def _several(recipients: Recipients) -> list[str | Mailbox | Recipient]:

@@ -27,7 +27,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import default
-from typing import IO, Any, TypeAlias, cast
+from functools import partial
+from typing import IO, TypeAlias, TypedDict, Unpack, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -36,6 +37,7 @@ from twisted.python.failure import Failure
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, Recipient, ReversePath, Session
 from twistsmtp.held import Held
 from twistsmtp.later import Later, awaited, then
+from twistsmtp.phases import no_refusal
 from twistsmtp.wire.reply import Reply
 
 __all__ = ["Callback", "Mail", "MailStream", "StreamCallback"]
@@ -150,6 +152,14 @@ class MailStream:
             wanted.callback(None)
 
 
+class _Asked(TypedDict, total=False):
+    """What both kinds take by keyword: see `_Callback`."""
+
+    on_mail: Callable[[Session, ReversePath], Later[None]] | None
+    on_rcpt: Callable[[Session, Recipient], Later[None]] | None
+    honours: Iterable[str]
+
+
 class _Callback(Delivery):
     """What both kinds share.
 
@@ -174,7 +184,12 @@ class _Callback(Delivery):
     def begin(self, session: Session, reverse_path: ReversePath) -> Later[DeliveryTransaction]:
         """Ask about *reverse_path*, and begin."""
         asked = None if self._on_mail is None else self._on_mail(session, reverse_path)
-        return then(asked, lambda _: self._begun(session))
+        return then(asked, partial(self._taken, session))
+
+    def _taken(self, session: Session, answer: None) -> DeliveryTransaction:
+        if answer is not None:
+            raise no_refusal("on_mail", answer)
+        return self._begun(session)
 
     def _begun(self, session: Session) -> DeliveryTransaction:
         raise NotImplementedError
@@ -203,7 +218,9 @@ class Callback(_Callback):
     :param more: see `_Callback`.
     """
 
-    def __init__(self, function: Callable[[Mail], Later[Answer]], *, in_thread: bool = False, **more: Any) -> None:
+    def __init__(
+        self, function: Callable[[Mail], Later[Answer]], *, in_thread: bool = False, **more: Unpack[_Asked]
+    ) -> None:
         super().__init__(**more)
         self.function = function
         self.in_thread = in_thread
@@ -260,7 +277,7 @@ class StreamCallback(_Callback):
     :param more: see `_Callback`.
     """
 
-    def __init__(self, function: Callable[[MailStream], Awaitable[Answer]], **more: Any) -> None:
+    def __init__(self, function: Callable[[MailStream], Awaitable[Answer]], **more: Unpack[_Asked]) -> None:
         super().__init__(**more)
         self.function = function
 

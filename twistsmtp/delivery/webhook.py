@@ -171,41 +171,47 @@ class Webhook(Delivery):
             headers |= {"X-Timestamp": stamp, "X-Signature": signed}
         if self._agent is None:
             self._connect()
-        talk = Deferred.fromCoroutine(self._talk(headers, spool))
+        body, answer, problem = _Body(spool), _Answer(), ""
+        talk = Deferred.fromCoroutine(self._talk(headers, body, answer))
         timer = self._reactor.callLater(self._timeout, talk.cancel)
         try:
-            code, body = await talk
+            await talk
         except Exception as error:
             reason = _reason(error)
             if isinstance(reason, (CancelledError, ConnectingCancelledError)) and timer.active():
                 raise CancelledError from None  # the client has gone
-            # What kind of error it is: its own text could have anything in it.
-            problem = type(reason).__name__ if timer.active() else f"no answer in {self._timeout:g} s"
-            _log.warn("{id} {place}: {problem}", id=headers["X-Envelope-Id"], place=place(self._url), problem=problem)
-            return 0
+            if not answer.code:
+                # What kind of error it is: its own text could have anything in it.
+                problem = type(reason).__name__ if timer.active() else f"no answer in {self._timeout:g} s"
         finally:
             if timer.active():
                 timer.cancel()
-        if not 200 <= code < 300:
-            said = printable(" ".join(body.decode(errors="replace").split()), _SHOWN)
+        taken = 200 <= answer.code < 300
+        if taken and not body.sent:
+            problem = f"answered {answer.code} before it had the message"
+        if problem:
+            _log.warn("{id} {place}: {problem}", id=headers["X-Envelope-Id"], place=place(self._url), problem=problem)
+            return 0
+        if not taken:
+            said = printable(" ".join(answer.octets.decode(errors="replace").split()), _SHOWN)
             text, id = "{id} {place} answered {code}: {said}", headers["X-Envelope-Id"]
-            _log.warn(text, id=id, place=place(self._url), code=code, said=said or "-")
-        return code
+            _log.warn(text, id=id, place=place(self._url), code=answer.code, said=said or "-")
+        return answer.code
 
-    async def _talk(self, headers: dict[str, str], spool: Spool) -> tuple[int, bytes]:
+    async def _talk(self, headers: dict[str, str], body: "_Body", answer: "_Answer") -> None:
         # This makes a client for this one request, which knows no cookies.
         response = await self._treq.post(
             self._url,
             headers=headers,
-            data=_Body(spool),
+            data=body,
             allow_redirects=False,
             unbuffered=True,
             agent=self._agent,
             reactor=self._reactor,
         )
-        answer = _Answer()
+        answer.code = response.code
         response.deliverBody(answer)
-        return response.code, await answer.beginning
+        await answer.ended
 
     def _connect(self) -> None:
         from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -313,6 +319,8 @@ class _Body:
 
     def __init__(self, spool: Spool) -> None:
         self.length = spool.size
+        #: Whether all of it has been.
+        self.sent = not self.length
         self._spool = spool
         self._paused: Deferred[None] | None = None
         self._producing: Deferred[None] = Deferred()
@@ -332,6 +340,7 @@ class _Body:
                 await self._paused
             consumer.write(octets)
             offset += len(octets)
+            self.sent = offset == self.length
 
     def pauseProducing(self) -> None:
         if self._paused is None:
@@ -348,24 +357,26 @@ class _Body:
 
 
 class _Answer(Protocol):
-    """Reads the beginning of an answer."""
+    """Reads the beginning of an answer. How its text ends does not matter once the status is known."""
 
     def __init__(self) -> None:
-        self.beginning: Deferred[bytes] = Deferred(lambda _: self._lose())
-        self._octets = b""
+        #: The status, or 0 as long as there is none.
+        self.code = 0
+        self.octets = b""
+        self.ended: Deferred[None] = Deferred(lambda _: self._lose())
 
     def dataReceived(self, data: bytes) -> None:
-        self._octets += data
-        if len(self._octets) >= ANSWER_LIMIT:
+        self.octets = (self.octets + data)[:ANSWER_LIMIT]
+        if len(self.octets) == ANSWER_LIMIT:
             self._done()
             self._lose()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._done()  # the status is known: how its text ends does not matter
+        self._done()
 
     def _done(self) -> None:
-        if not self.beginning.called:
-            self.beginning.callback(self._octets[:ANSWER_LIMIT])
+        if not self.ended.called:
+            self.ended.callback(None)
 
     def _lose(self) -> None:
         if self.transport is not None:

@@ -83,7 +83,15 @@ class Policy(Protocol):
 
 
 def checks_of(policies: Sequence[Policy]) -> Checks:
-    """What is asked at each phase of a session that *policies* hold for."""
+    """What is asked at each phase of a session that *policies* hold for.
+
+    :raises TypeError: one of them is none. It would be asked nothing, and refuse nobody.
+    """
+    for policy in policies:
+        if isinstance(policy, type):
+            raise TypeError(f"{policy.__qualname__} is a class: a policy is an instance of one")
+        if not any(hasattr(policy, phase) for phase in Phase):
+            raise TypeError(f"{policy!r} is no policy: it has no {', '.join(Phase)} (see twistsmtp.policy.api)")
     methods = {phase: tuple(_method(policy, phase) for policy in policies if _cares(policy, phase)) for phase in Phase}
     reads = any(getattr(policy, "reads_message", False) for policy in policies)
     return Checks({phase: each for phase, each in methods.items() if each}, reads_message=reads)

@@ -17,6 +17,7 @@ from twistsmtp.envelope import Envelope
 from twistsmtp.events import exception_caught, message_ended
 from twistsmtp.held import Held
 from twistsmtp.later import Later, awaited, drive, is_later, then
+from twistsmtp.phases import no_refusal
 from twistsmtp.session import Phase, Session
 from twistsmtp.trace import received
 from twistsmtp.transaction import one_for_all
@@ -56,8 +57,14 @@ def _not_opened(failure: Failure, session: Session) -> Failure:
     return failure
 
 
-def _opened(session: Session, envelope: Envelope, make: Callable[[Session, Envelope], M], _: None) -> M:
+def _opened(session: Session, envelope: Envelope, make: Callable[[Session, Envelope], M], answer: None) -> M:
+    _check(answer)
     return make(session, envelope)
+
+
+def _check(answer: object) -> None:
+    if answer is not None:
+        raise no_refusal("open() of a delivery", answer)
 
 
 class Message:
@@ -94,7 +101,7 @@ class Message:
     def _open(self, _: None) -> Later[None]:
         if self._session.over:  # and a policy took no notice
             raise CancelledError
-        return self._transaction.delivery.open(self._envelope)
+        return then(self._transaction.delivery.open(self._envelope), _check)
 
     def take(self, octets: bytes) -> None:
         """The next octets, any number but none: look at them, and hand them over if they may go on.
@@ -192,6 +199,8 @@ class Message:
             )
         if isinstance(answer, Reply):
             return self._ended(answer)
+        if not isinstance(answer, Sequence):
+            raise TypeError(f"a delivery has a Reply, one for each recipient, or None, not {type(answer).__name__}")
         if len(answer) != len(self._envelope.recipients):
             raise ValueError(f"{len(answer)} replies for {len(self._envelope.recipients)} recipients")
         answers = tuple(map(self._acknowledged, self._transaction.answers(answer)))

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 from twistsmtp.delivery.api import DeliveryTransaction
 from twistsmtp.envelope import Recipient
 from twistsmtp.later import Later, awaited, then
+from twistsmtp.phases import no_refusal
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.transaction import Transaction
 from twistsmtp.verb import Outcome, Verb
@@ -53,9 +54,15 @@ def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
     return _taken(session, recipient, None) if answer is None else then(answer, partial(_taken, session, recipient))
 
 
-def _taken(session: Session, recipient: Recipient, _: None) -> Outcome:
+def _taken(session: Session, recipient: Recipient, answer: None) -> Outcome:
+    _check(answer)
     session.add(recipient)
     return session.replies.recipient_ok
+
+
+def _check(answer: object) -> None:
+    if answer is not None:
+        raise no_refusal("rcpt() of a delivery", answer)
 
 
 async def _redirected(session: Session, recipients: Sequence[Recipient]) -> Outcome:
@@ -63,7 +70,7 @@ async def _redirected(session: Session, recipients: Sequence[Recipient]) -> Outc
     transaction = session.current
     for taken, recipient in enumerate(recipients):
         try:
-            await awaited(transaction.delivery.rcpt(recipient))
+            _check(await awaited(transaction.delivery.rcpt(recipient)))
         except Exception as error:
             if taken and not session.over:
                 if isinstance(error, CancelledError):  # it took too long, and will not be waited for again
