@@ -266,6 +266,24 @@ class BatchTests(TestCase):
         self.successResultOf(answers[2])
         self.assertEqual(len(files(self.root)), 2)
 
+    async def test_no_thread_to_be_had(self) -> None:
+        """Who waits is told, and mail that comes when there are threads again is as ever."""
+
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        first = await self.commit()
+        others = [await self.commit() for _ in range(2)]
+        with patch.object(self.threads, "callInThreadWithCallback", refuse):
+            others.append(await self.commit())
+            for each in others:
+                self.failureResultOf(each, RuntimeError)
+        last = await self.commit()
+        self.threads.run()
+        for each in first, last:
+            self.successResultOf(each)
+        self.assertEqual(len(files(self.root)), 2)
+
     async def test_a_failure_of_all(self) -> None:
         """Something that is nobody's in particular is everybody's answer, and the next are served."""
         self.patch(maildir_module, "publish", lambda messages: 1 // 0)

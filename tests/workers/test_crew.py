@@ -268,12 +268,49 @@ class CountTests(CrewTestCase):
         counted = self.crew.count()
         first.say("metrics", families=[1])
         self.pass_time(crew.COUNT_TIME)
-        self.assertEqual(self.successResultOf(counted), {1: {"families": [1]}})
+        self.successResultOf(counted)
+        self.assertEqual(self.told, [(1, {"families": [1]})])
         again = self.crew.count()
         self.assertEqual((first.kinds, second.kinds), (["metrics", "metrics"], ["metrics"]))
         for each in first, second:
             each.say("metrics", families=[2])
-        self.assertEqual(self.successResultOf(again), {1: {"families": [2]}, 2: {"families": [2]}})
+        self.successResultOf(again)
+        self.assertEqual(self.told[1:], [(1, {"families": [2]}), (2, {"families": [2]})])
+
+    def test_one_answers_and_is_gone(self) -> None:
+        """What it says counts before its end, which adds it to what there was: never behind it, once more."""
+        first, second = self.start()
+        counted = self.crew.count()
+        first.say("metrics", families=[1])
+        first.end(signal=9)
+        self.assertNoResult(counted)
+        second.say("metrics", families=[2])
+        self.successResultOf(counted)
+        self.assertEqual(self.told, [(1, {"families": [1]}), "1 left", (2, {"families": [2]})])
+
+    def test_late(self) -> None:
+        """What comes too late for who has asked counts as well."""
+        first, _ = self.start()
+        self.crew.count()
+        self.pass_time(crew.COUNT_TIME)
+        first.say("metrics", families=[4])
+        self.assertEqual(self.told, [(1, {"families": [4]})])
+
+    def test_its_pipe_is_shut(self) -> None:
+        """To be about to end keeps nobody else from being told."""
+        first, second = self.start()
+
+        def write(number: int, octets: bytes) -> None:
+            raise KeyError(number)
+
+        self.patch(first, "writeToChild", write)
+        renewed, quiet = self.crew.renew(Config()), self.crew.quiet()
+        self.assertEqual(second.kinds, ["reload", "drain"])
+        first.end()
+        second.say("reload")
+        second.say("drain")
+        self.successResultOf(renewed)
+        self.successResultOf(quiet)
 
     def test_last_words(self) -> None:
         first, _ = self.start()

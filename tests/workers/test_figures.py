@@ -21,9 +21,7 @@ class FigureTests(SynchronousTestCase):
             2, nothing, Clock(), logged=nothing, ready=nothing, failed=nothing, counted=nothing, left=nothing
         )
         self.gathered = Gathered(self.crew)
-        #: What workers answer when they are asked, by their numbers.
-        self.answers: dict[int, dict[str, Any]] = {}
-        self.patch(self.crew, "count", lambda: succeed(self.answers))
+        self.patch(self.crew, "count", lambda: succeed(None))
         self.servers = [Server(), Server()]
         self.counted = [Counted(Metrics({"smtp": each.factory})) for each in self.servers]
         for each in self.counted:
@@ -38,7 +36,8 @@ class FigureTests(SynchronousTestCase):
 
     def scrape(self, *workers: int) -> dict[str, float]:
         """What there is when *workers* answer."""
-        self.answers = {each + 1: {"families": self.counted[each].families()} for each in workers}
+        for each in workers:
+            self.gathered.told(each + 1, {"families": self.counted[each].families()})
         self.successResultOf(self.gathered.gather())
         registry = CollectorRegistry()
         registry.register(self.gathered)

@@ -1,6 +1,7 @@
 """The parent in this process, with workers that are not there: what they would be is noted, and what they would say is
 said for them."""
 
+import errno
 import pickle
 import signal
 import sys
@@ -161,6 +162,17 @@ class StartTests(ParentTestCase):
         self.begin()
         self.processes[0].worker.childDataReceived(1, frame(LOG + b"hello\n"))
         self.assertIn("hello\n", self.output.getvalue())
+
+    def test_the_log_cannot_be_written(self) -> None:
+        """A disk that is full ends no worker."""
+
+        def write(text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(self.output, "write", write)
+        self.begin()
+        self.processes[0].worker.childDataReceived(1, frame(LOG + b"hello\n"))
+        self.assertEqual(self.processes[0].signals, [])
 
 
 class ReloadTests(ParentTestCase):

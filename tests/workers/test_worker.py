@@ -216,6 +216,8 @@ class ParentTests(WorkerTestCase):
         client.sendall(CONVERSATION.partition(b"Subject")[0])
         await self.until(lambda: b"354 " in client.recv(65536, socket.MSG_PEEK))
         self.tell(link, "drain")
+        self.tell(link, "reload", self.start.config)
+        self.assertEqual(self.parent.kinds, ["ready", "drain", "reload"])
         self.tell(link, "hurry")
         self.assertEqual(codes(await self.in_thread(lambda: read_all(client)))[-1], "421")
         client.close()
@@ -251,6 +253,17 @@ class ParentTests(WorkerTestCase):
         heard = [each for each in self.parent.heard if isinstance(each, str)]
         self.assertEqual(heard, [text.format(each) for each in (1, 2, 3, 9)])
         await self.end(link)
+
+    async def test_the_last_lines(self) -> None:
+        """Those that would be written in the next turn of the reactor are, although there is none."""
+        link = Link(self.start, self.reactor)
+        link.makeConnection(self.parent)
+        [observe] = self.observers
+        observe({"log_time": 1.0, "log_namespace": "here", "log_render": lambda _: "hello"})
+        self.assertEqual(self.parent.heard, [])
+        link.drain()
+        self.assertEqual(self.parent.heard, ["1970-01-01T00:00:01+0000 worker=2 [here] hello\n"])
+        link.connectionLost()
 
 
 class SharingTests(WorkerTestCase):

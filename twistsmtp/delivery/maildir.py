@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, ParamSpec, TypeVar, cast, get_args
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, maybeDeferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -218,7 +218,8 @@ class Maildir(Delivery):
             return
         batch, self._finished = self._finished[:_TOGETHER], self._finished[_TOGETHER:]
         self._publishing += 1
-        done = self._in_thread(publish, [(draft, octets) for draft, octets, _ in batch])
+        # There may be no thread to be had, which the pool raises at once.
+        done = maybeDeferred(self._in_thread, publish, [(draft, octets) for draft, octets, _ in batch])
         done.addErrback(lambda failure: [failure.value] * len(batch))
         done.addCallback(self._published, [answer for _, _, answer in batch])
 

@@ -65,7 +65,7 @@ class Crew:
     :param logged: writes lines of a worker's log.
     :param ready: called when all take mail, the first time and whenever it is so again.
     :param failed: called when one cannot start that is among the first.
-    :param counted: called with the number of one, and what it has counted, when it ends.
+    :param counted: called with the number of one, and what it has counted, whenever it says so.
     :param left: called with the number of one that is gone.
     """
 
@@ -227,19 +227,13 @@ class Crew:
     def count(self) -> "Deferred[object]":
         """Ask all what they have counted.
 
-        :returns: the answers by number, of those that have answered in time.
+        :returns: fires when all have said so, or have had time to.
         """
         return self._of_all("metrics", COUNT_TIME)
 
     def _of_all(self, kind: str, time: float, *more: object) -> "Deferred[Any]":
-        workers = [each for each in self.workers if each.ready]
-        asked = [each.ask(kind, *more).addTimeout(time, self._clock) for each in workers]
-
-        def answers(results: list[tuple[bool, Any]]) -> dict[int, Any]:
-            pairs = zip(workers, results, strict=True)
-            return {worker.number: answer for worker, (worked, answer) in pairs if worked and answer is not None}
-
-        return DeferredList(asked, consumeErrors=True).addCallback(answers)
+        ready = [each for each in self.workers if each.ready]
+        return DeferredList([each.ask(kind, *more).addTimeout(time, self._clock) for each in ready], consumeErrors=True)
 
     # --- the end ---------------------------------------------------------------------------------------------
 

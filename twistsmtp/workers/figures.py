@@ -129,9 +129,7 @@ class Gathered:
         """Nothing: what workers count is not known before they have."""
         return []
 
-    def _take(self, answers: Any) -> None:
-        for number, answer in answers.items():
-            self.told(number, answer)
+    def _take(self, _: object) -> None:
         each = {number: place.values() for number, place in self._places.items()}
         self._families = [*self._own(), *_summed(each), *_by_worker(each)]
 

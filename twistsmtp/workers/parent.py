@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,8 @@ class Parent(Command):
         worker.transport.writeToChild(0, pack(start))
 
     def _log(self, text: str) -> None:
-        self._write(text)
+        with suppress(OSError):  # a disk that is full is no fault of the worker, nor of mail that goes elsewhere
+            self._write(text)
 
     def _counted(self, number: int, said: Mapping[str, Any]) -> None:
         self._gathered.told(number, said)

@@ -30,7 +30,7 @@ class Owner(Protocol):
         """A worker has lines for the log."""
 
     def said(self, worker: "Worker", kind: str, more: dict[str, Any]) -> object:
-        """*worker* says something that it was not asked."""
+        """*worker* says something, which may be an answer."""
 
     def gone(self, worker: "Worker", why: str, *, killed: bool) -> object:
         """*worker* has ended; *why* is for people. It was *killed* by a signal, or ended by itself."""
@@ -69,7 +69,8 @@ class Worker(ProcessProtocol):
 
     def tell(self, kind: str, *more: object) -> None:
         """Say something to it."""
-        self.transport.writeToChild(0, pack((kind, *more)))
+        with suppress(KeyError):  # Twisted's word for a pipe that is shut: it is about to be gone
+            self.transport.writeToChild(0, pack((kind, *more)))
 
     def ask(self, kind: str, *more: object) -> "Deferred[dict[str, Any] | None]":
         """Say something that it answers. What it was asked and has not answered is not asked again, unless there is
@@ -98,11 +99,10 @@ class Worker(ProcessProtocol):
             self._owner.logged(said)
             return
         kind = str(said.pop("kind", ""))
+        self._owner.said(self, kind, said)
         if kind in self._asked:
             self._asked.discard(kind)
             self._answer(kind, said)
-        else:
-            self._owner.said(self, kind, said)
 
     def _answer(self, kind: str, answer: dict[str, Any] | None) -> None:
         waiting, self._waiting[kind] = self._waiting.get(kind, []), []

@@ -143,6 +143,7 @@ class Link(Protocol):
             stopped.addCallback(lambda _: self._end())
 
     def _end(self) -> None:
+        self._observer.lines.write_out()  # those that wait for the next turn of the reactor
         if self._service is not None:
             self._send(say("metrics", families=self._service.families()))
         self._silent = True
@@ -171,10 +172,12 @@ class Link(Protocol):
         todo[kind](*more)
 
     def _reload(self, config: Config) -> None:
-        if self._service is not None and not self._draining:
-            renewed = maybeDeferred(self._service.renew, config)
-            renewed.addErrback(lambda failure: _log.failure("not all could be read again", failure))
-            renewed.addCallback(lambda _: self._send(say("reload")))
+        if self._service is None or self._draining:  # nobody needs it any more, and the parent waits
+            self._send(say("reload"))
+            return
+        renewed = maybeDeferred(self._service.renew, config)
+        renewed.addErrback(lambda failure: _log.failure("not all could be read again", failure))
+        renewed.addCallback(lambda _: self._send(say("reload")))
 
     def _drain(self) -> None:
         self.drain()
@@ -189,8 +192,9 @@ class Link(Protocol):
     def connectionMade(self) -> None:
         """The parent hears."""
         self.transport.registerProducer(self, True)
-        observer: Any = OBSERVERS[self._start.log_format]
-        globalLogBeginner.beginLoggingTo([observer(self._log, next_turn, self._start.number)])
+        make: Any = OBSERVERS[self._start.log_format]
+        self._observer = make(self._log, next_turn, self._start.number)
+        globalLogBeginner.beginLoggingTo([self._observer])
 
     def dataReceived(self, data: bytes) -> None:
         """It says something."""
