@@ -93,7 +93,7 @@ def ours() -> Iterator[tuple[Extension, str]]:
 def our_verb(name: str) -> str:
     """What it takes to have a verb of the core carried out that need not be."""
     keyword = Registry(CORE).verbs[name].keyword
-    return "yes" if keyword is None or keyword(plain_session()) else "if set"
+    return "if set" if callable(keyword) and not keyword(plain_session()) else "yes"
 
 
 def plain_session() -> Session:
