@@ -9,6 +9,7 @@ from tests.conformance.kit import context, judge, target
 from tests.conformance.server import Defects, Server
 from tests.docs.pages import all_blocks
 from twistsmtp.conformance import check as check_module
+from twistsmtp.conformance import topics  # noqa: F401  # which adds the checks
 from twistsmtp.conformance.check import CHECKS, MUST, Check, check
 from twistsmtp.conformance.link import Link, Unreachable
 from twistsmtp.conformance.runner import SILENT, Verdict, make
