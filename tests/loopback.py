@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any, TypeVar
 
 from twisted.internet import task
@@ -16,7 +17,7 @@ from tests.scripted import Script, ScriptedDelivery
 from tests.support import split_replies
 from twistsmtp.factory import SMTPFactory
 
-__all__ = ["CODES", "CONVERSATION", "LoopbackTestCase", "codes", "connect", "read_all"]
+__all__ = ["CODES", "CONVERSATION", "LoopbackTestCase", "codes", "connect", "read_all", "talk_plainly"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,15 @@ def connect(address: Any, family: int = socket.AF_INET) -> socket.socket:
 def read_all(client: socket.socket) -> bytes:
     """All that the server says until it closes its side."""
     return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def talk_plainly(address: Any) -> bytes:
+    """What a server that waits for a handshake says to a client that begins with its commands."""
+    with closing(connect(address)) as client:
+        client.sendall(CONVERSATION)
+        with suppress(ConnectionError):
+            return read_all(client)
+        return b""
 
 
 def codes(octets: bytes) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.authentication import Realm, certificates, encoded, plain, portal
-from tests.loopback import CODES, CONVERSATION, PATIENCE, LoopbackTestCase, codes, connect, read_all
+from tests.loopback import CODES, CONVERSATION, PATIENCE, LoopbackTestCase, codes, connect, read_all, talk_plainly
 from tests.scripted import Answer, How, Script, ScriptedPolicy
 from twistsmtp.limits import Limits
 from twistsmtp.security import Security
@@ -328,15 +328,7 @@ class ImplicitTLSTests(LoopbackTestCase):
     async def test_plain_text_is_no_handshake(self) -> None:
         events = self.events("twistsmtp.connection")
         address = await self.serve()
-
-        def talk() -> bytes:
-            with closing(connect(address)) as client:
-                client.sendall(CONVERSATION)
-                with contextlib.suppress(ConnectionError):
-                    return read_all(client)
-                return b""
-
-        self.assertNotIn(b"220", await self.in_thread(talk))
+        self.assertNotIn(b"220", await self.in_thread(lambda: talk_plainly(address)))
         await self.until(lambda: events)
         self.assertRegex(events[0]["reason"], r"\ATLS handshake failed: .+")
         self.assertEqual((self.delivery.transactions, self.flushLoggedErrors()), ([], []))

@@ -1,7 +1,5 @@
 """On real sockets: implicit TLS, by Twisted's own ``ssl:`` endpoint."""
 
-# Not `suppress` by itself: trial would take that name in a module for its own setting.
-import contextlib
 import ssl
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 from OpenSSL.crypto import FILETYPE_PEM
 from twisted.internet.ssl import KeyPair
 
-from tests.loopback import CODES, CONVERSATION, LoopbackTestCase, codes, connect, read_all
+from tests.loopback import CODES, CONVERSATION, LoopbackTestCase, codes, connect, read_all, talk_plainly
 from tests.scripted import Answer, How, Script
 from twistsmtp.limits import Limits
 
@@ -73,15 +71,7 @@ class TLSTests(LoopbackTestCase):
 
     async def test_plain_text(self) -> None:
         address = await self.serve_tls()
-
-        def talk() -> bytes:
-            with closing(connect(address)) as client:
-                client.sendall(CONVERSATION)
-                with contextlib.suppress(ConnectionError):
-                    return read_all(client)
-                return b""
-
-        self.assertNotIn(b"220", await self.in_thread(talk))
+        self.assertNotIn(b"220", await self.in_thread(lambda: talk_plainly(address)))
         await self.until(lambda: not self.factory.connections)
         self.assertEqual(self.delivery.transactions, [])
 

@@ -66,10 +66,6 @@ class DrainTestCase(SubmissionTestCase):
         await process.says("gives it to ")
         return process
 
-
-class StopTests(DrainTestCase):
-    """SIGTERM, and once more."""
-
     def connect(self) -> smtplib.SMTP:
         client = smtplib.SMTP("127.0.0.1", self.port, timeout=60)
         client.ehlo("client.test")
@@ -81,6 +77,10 @@ class StopTests(DrainTestCase):
             client.docmd(command)
         client.send(b"Subject: hello\r\n")
         return client
+
+
+class StopTests(DrainTestCase):
+    """SIGTERM, and once more."""
 
     async def test_a_message_may_end(self) -> None:
         self.configure()

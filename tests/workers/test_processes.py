@@ -42,18 +42,6 @@ class WorkersTestCase(DrainTestCase):
         self.assertEqual(process.status, -signal.SIGTERM, str(process))
         self.assertNotIn("Traceback", str(process))
 
-    def connect(self) -> smtplib.SMTP:
-        client = smtplib.SMTP("127.0.0.1", self.port, timeout=60)
-        client.ehlo("client.test")
-        return client
-
-    def begin_message(self) -> smtplib.SMTP:
-        client = self.connect()
-        for command in "MAIL FROM:<a@client.test>", "RCPT TO:<b@mx.test>", "DATA":
-            client.docmd(command)
-        client.send(b"Subject: hello\r\n")
-        return client
-
 
 class KillTests(WorkersTestCase):
     """kill -9 of a worker, and of the parent."""

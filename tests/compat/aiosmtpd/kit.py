@@ -12,13 +12,27 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import trustme
+from twisted.trial.unittest import SynchronousTestCase
 
 from twistsmtp.compat.aiosmtpd.smtp import SMTP
 
 # What the servers log is not for the console.
 logging.getLogger("mail").addHandler(logging.NullHandler())
 
-__all__ = ["Keeper", "Memory", "Talk", "Wire", "contexts", "replies_of", "serving", "warned"]
+__all__ = [
+    "LOCAL_ERROR",
+    "Keeper",
+    "Memory",
+    "MemoryTestCase",
+    "Talk",
+    "Wire",
+    "contexts",
+    "replies_of",
+    "serving",
+    "warned",
+]
+
+LOCAL_ERROR = "451 4.3.0 Requested action aborted: local error in processing"
 
 
 class Keeper:
@@ -162,6 +176,15 @@ class Memory:
         self.wire.close()
         self.settle()
         self.loop.close()
+
+
+class MemoryTestCase(SynchronousTestCase):
+    """Servers in memory, each closed with its test."""
+
+    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
+        memory = Memory(*arguments, **parameters)
+        self.addCleanup(memory.close)
+        return memory
 
 
 # --- real sockets --------------------------------------------------------------------------------------------

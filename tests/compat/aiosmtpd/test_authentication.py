@@ -5,9 +5,8 @@ import base64
 from typing import Any
 
 from twisted.internet.defer import succeed
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compat.aiosmtpd.kit import Memory, warned
+from tests.compat.aiosmtpd.kit import Memory, MemoryTestCase, warned
 from twistsmtp.compat.aiosmtpd.smtp import MISSING, AuthResult, LoginPassword, auth_mechanism
 
 
@@ -19,10 +18,9 @@ RIGHT, WRONG = plain("ada", "enigma"), plain("ada", "wrong")
 SUCCESSFUL, INVALID = "235 2.7.0 Authentication successful", "535 5.7.8 Authentication credentials invalid"
 
 
-class Authentication(SynchronousTestCase):
-    def connect(self, handler: Any = None, **parameters: Any) -> Memory:
-        memory = Memory(handler, auth_require_tls=False, **parameters)
-        self.addCleanup(memory.close)
+class Authentication(MemoryTestCase):
+    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
+        memory = super().connect(*arguments, auth_require_tls=False, **parameters)
         memory.say("EHLO x")
         return memory
 

@@ -10,9 +10,7 @@ from email.message import Message as Parsed
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.compat.aiosmtpd.kit import Keeper, Memory, Talk, serving
+from tests.compat.aiosmtpd.kit import Keeper, Memory, MemoryTestCase, Talk, serving
 from twistsmtp.compat.aiosmtpd.controller import Controller
 from twistsmtp.compat.aiosmtpd.handlers import AsyncMessage, Debugging, Mailbox, Message, Proxy, Sink
 from twistsmtp.compat.aiosmtpd.smtp import SMTP
@@ -20,10 +18,9 @@ from twistsmtp.compat.aiosmtpd.smtp import SMTP
 MESSAGE = b"Subject: x\r\nTo: b\r\n\r\nhello\r\n"
 
 
-class TestCase(SynchronousTestCase):
-    def connect(self, handler: Any, **parameters: Any) -> Memory:
-        memory = Memory(handler, **parameters)
-        self.addCleanup(memory.close)
+class TestCase(MemoryTestCase):
+    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
+        memory = super().connect(*arguments, **parameters)
         memory.say("EHLO x")
         return memory
 

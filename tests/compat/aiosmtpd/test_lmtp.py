@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.compat.aiosmtpd.kit import Keeper, Memory
+from tests.compat.aiosmtpd.kit import Keeper, MemoryTestCase
 from twistsmtp.compat.aiosmtpd.lmtp import LMTP
 
 THREE = ["a@b.test", "b@b.test", "c@b.test"]
 
 
-class Replies(SynchronousTestCase):
+class Replies(MemoryTestCase):
     def answers(self, handler: Any, recipients: list[str] = THREE, message: bytes = b"x\r\n") -> list[str]:
-        memory = Memory(handler, LMTP)
-        self.addCleanup(memory.close)
+        memory = self.connect(handler, LMTP)
         memory.say("LHLO x")
         answers = memory.mail(message, recipients).split(" / ")
         self.assertEqual(memory.say("NOOP"), ["250 OK"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compat.aiosmtpd.kit import Keeper, Memory
+from tests.compat.aiosmtpd.kit import Keeper, Memory, MemoryTestCase
 from twistsmtp.compat.aiosmtpd.header import ROOM, Header
 from twistsmtp.compat.aiosmtpd.proxy_protocol import (
     V2_SIGNATURE,
@@ -47,11 +47,9 @@ def read(octets: bytes) -> ProxyData:
     return asyncio.run(main())
 
 
-class Connections(SynchronousTestCase):
-    def connect(self, handler: Any, **parameters: Any) -> Memory:
-        memory = Memory(handler, proxy_protocol_timeout=3.0, **parameters)
-        self.addCleanup(memory.close)
-        return memory
+class Connections(MemoryTestCase):
+    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
+        return super().connect(*arguments, proxy_protocol_timeout=3.0, **parameters)
 
     def test_nothing_is_said_before_it(self) -> None:
         handler = Fronted()

@@ -7,20 +7,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compat.aiosmtpd.kit import Memory, warned
+from tests.compat.aiosmtpd.kit import LOCAL_ERROR, MemoryTestCase, warned
 from twistsmtp.compat.aiosmtpd.smtp import SMTP, Envelope, Session, sanitize, syntax
 
-LOCAL_ERROR = "451 4.3.0 Requested action aborted: local error in processing"
 
-
-class TestCase(SynchronousTestCase):
-    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
-        memory = Memory(*arguments, **parameters)
-        self.addCleanup(memory.close)
-        return memory
-
-
-class Replies(TestCase):
+class Replies(MemoryTestCase):
     def push(self, status: str | bytes, **parameters: Any) -> bytes:
         class Handler:
             async def handle_NOOP(self, server: Any, session: Any, envelope: Any, arg: str | None) -> Any:
@@ -93,7 +84,7 @@ class Replies(TestCase):
         memory.settle()
 
 
-class Subclasses(TestCase):
+class Subclasses(MemoryTestCase):
     def test_sessions_envelopes_and_commands_of_its_own(self) -> None:
         class MySession(Session):
             tag = "mine"
