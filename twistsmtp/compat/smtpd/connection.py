@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from twistsmtp.compat.methods import Engine, House, Words
 from twistsmtp.compat.smtpd.dispatcher import Dispatcher
-from twistsmtp.compat.smtpd.loops import add, in_loop, remove, socket_map
+from twistsmtp.compat.smtpd.loops import add, in_loop, remove
 from twistsmtp.compat.smtpd.values import DATA_SIZE_DEFAULT, __version__, debug, package
 from twistsmtp.delivery.nowhere import Nowhere
 from twistsmtp.eager import EagerServer
@@ -127,15 +127,10 @@ class Channel(Dispatcher):
         enable_SMTPUTF8: bool = False,
         decode_data: bool = False,
     ) -> None:
-        if enable_SMTPUTF8 and decode_data:
-            raise ValueError("decode_data and enable_SMTPUTF8 cannot be set to True at the same time")
+        self._take_options(data_size_limit, map, enable_SMTPUTF8, decode_data)
         self.smtp_server = server
         self.conn = self.socket = conn
         self.addr = addr
-        self.data_size_limit = data_size_limit
-        self.enable_SMTPUTF8 = enable_SMTPUTF8
-        self._decode_data = decode_data
-        self._map = socket_map if map is None else map
         #: Octets that the line of a command may have, where it is not `command_size_limit`.
         self.command_size_limits: dict[str, int] = defaultdict(lambda: self.command_size_limit)
         self._set_rset_state()

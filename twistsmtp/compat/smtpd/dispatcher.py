@@ -1,6 +1,9 @@
 """What programs know of asyncore's dispatcher, and servers and channels have of it."""
 
 import sys
+from typing import Any
+
+from twistsmtp.compat.smtpd.loops import socket_map
 
 __all__ = ["Dispatcher"]
 
@@ -16,6 +19,20 @@ class Dispatcher:
     addr: object = None
     #: Types of `log_info` that are not printed.
     ignore_log_types = frozenset({"warning"})
+
+    def _take_options(
+        self, data_size_limit: int | None, map: dict[int, Any] | None, enable_SMTPUTF8: bool, decode_data: bool
+    ) -> None:
+        """Keep what a server is made with, and each of its channels.
+
+        :raises ValueError: both *enable_SMTPUTF8* and *decode_data*.
+        """
+        if enable_SMTPUTF8 and decode_data:
+            raise ValueError("decode_data and enable_SMTPUTF8 cannot be set to True at the same time")
+        self.data_size_limit = data_size_limit
+        self.enable_SMTPUTF8 = enable_SMTPUTF8
+        self._decode_data = decode_data
+        self._map = socket_map if map is None else map
 
     def readable(self) -> bool:
         """Whether it is to be looked after. Nobody asks; the reactor reads when it can."""

@@ -17,7 +17,7 @@ from twistsmtp.compat.methods import House, Words
 from twistsmtp.compat.smtpd.channel import SMTPChannel
 from twistsmtp.compat.smtpd.connection import REPLIES
 from twistsmtp.compat.smtpd.dispatcher import Dispatcher
-from twistsmtp.compat.smtpd.loops import add, in_loop, remove, socket_map
+from twistsmtp.compat.smtpd.loops import add, in_loop, remove
 from twistsmtp.compat.smtpd.values import DATA_SIZE_DEFAULT, debug, package
 from twistsmtp.later import Later
 from twistsmtp.limits import Limits
@@ -62,14 +62,9 @@ class SMTPServer(Dispatcher):
         enable_SMTPUTF8: bool = False,
         decode_data: bool = False,
     ) -> None:
-        if enable_SMTPUTF8 and decode_data:
-            raise ValueError("decode_data and enable_SMTPUTF8 cannot be set to True at the same time")
+        self._take_options(data_size_limit, map, enable_SMTPUTF8, decode_data)
         self._localaddr = localaddr
         self._remoteaddr = remoteaddr
-        self.data_size_limit = data_size_limit
-        self.enable_SMTPUTF8 = enable_SMTPUTF8
-        self._decode_data = decode_data
-        self._map = socket_map if map is None else map
         self._house = House(self.limits, Words(REPLIES))
         self._one_at_a_time = DeferredLock()
         self._reactor: Any = None
