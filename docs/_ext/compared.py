@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]  # its stubs are no tool of ours
 from sphinx.application import Sphinx
@@ -17,6 +18,7 @@ from sphinx.util.typing import ExtensionMetadata
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from restructured import list_table
 from twistsmtp import extensions
 from twistsmtp.delivery.discard import Discard
 from twistsmtp.envelope import always
@@ -43,34 +45,33 @@ class Peers(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(self.lines()) + "\n")
 
     def lines(self) -> Iterator[str]:
-        """A row for each extension, and a sentence on the versions."""
+        """The table, and a sentence on the versions."""
         facts = tomllib.loads(FACTS.read_text())
-        servers, rows = facts["server"], facts["extensions"]
-        yield from (".. list-table::", "   :header-rows: 1", "")
-        yield from self.row("Extension", "Specified in", "twistsmtp", *(each["name"] for each in servers))
+        servers = facts["server"]
+        heads = ("Extension", "Specified in", "twistsmtp", *(each["name"] for each in servers))
+        yield from list_table(heads, self.rows(facts))
+        versions = (f"{each['name']} {each['version']} ({each['how']})" for each in servers)
+        yield from ("", f"Looked up in {'; '.join(versions)}.")
+
+    def rows(self, facts: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        """A row for each extension."""
+        rows = facts["extensions"]
         for extension, offer in ours():
             if extension.name not in rows:
                 raise self.error(f"{FACTS.name} has no {extension.name}")
             cells = [CELLS[each] for each in rows.pop(extension.name)]
-            yield from self.row(f"``{extension.name}``", extension.rfc, offer, *cells)
+            yield (f"``{extension.name}``", extension.rfc, offer, *cells)
         for name, row in facts["verbs"].items():
-            yield from self.row(name, "RFC 5321", our_verb(name), *(CELLS[each] for each in row))
+            yield (name, "RFC 5321", our_verb(name), *(CELLS[each] for each in row))
         for name, each in facts["settings"].items():
             if name not in {setting.name for setting in SETTINGS}:
                 raise self.error(f"twistsmtp has no setting {name}")
-            yield from self.row(each["name"], each["rfc"], "if set", *(CELLS[cell] for cell in each["servers"]))
+            yield (each["name"], each["rfc"], "if set", *(CELLS[cell] for cell in each["servers"]))
         for name, left_out in facts["left_out"].items():
             cells = [CELLS[each] for each in left_out["servers"]]
-            yield from self.row(name, left_out["rfc"], "left out", *cells)
+            yield (name, left_out["rfc"], "left out", *cells)
         if rows:
             raise self.error(f"{FACTS.name} has {', '.join(rows)}, and twistsmtp has not")
-        versions = (f"{each['name']} {each['version']} ({each['how']})" for each in servers)
-        yield from ("", f"Looked up in {'; '.join(versions)}.")
-
-    def row(self, *cells: str) -> Iterator[str]:
-        """One row; the table is parsed with it, so one that is too short is an error."""
-        yield f"   * - {cells[0]}"
-        yield from (f"     - {cell}" for cell in cells[1:])
 
 
 def ours() -> Iterator[tuple[Extension, str]]:

@@ -18,6 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 from twisted.python.reflect import namedAny
 
+from restructured import escaped, list_table
 from twistsmtp.delivery.api import Delivery
 from twistsmtp.delivery.branches import Several
 from twistsmtp.delivery.find import DeliveryMaker, delivery_makers
@@ -65,7 +66,7 @@ class Settings(Written):
         yield from (".. program:: twistd smtp", "")
         for setting in SETTINGS:
             yield from (f".. option:: --{setting.name} {setting.kind.metavar}".rstrip(), "")
-            yield from (f"   {_escaped(setting.help)}", "")
+            yield from (f"   {escaped(setting.help)}", "")
             yield from (f"   {_usage(setting)}", "")
 
 
@@ -75,7 +76,7 @@ class LimitsTable(Written):
     def lines(self) -> Iterator[str]:
         """A row for each limit."""
         rows = [*_limits(Limits(), "limits"), *_limits(PathLimits(), "limits.path")]
-        yield from _table(("Setting", "Default", "What it is"), "30 14 56", rows)
+        yield from list_table(("Setting", "Default", "What it is"), rows, widths="30 14 56")
 
 
 class Replies(Written):
@@ -96,7 +97,9 @@ class Replies(Written):
                 rows.append((f"``{reply}``", f"``{field.name}``", meaning))
         if meanings:
             raise self.error(f"the catalogue has no refusal {', '.join(meanings)}")
-        yield from _table(("Reply", "Name in the catalogue", "What it means, and what to do"), "38 18 44", rows)
+        yield from list_table(
+            ("Reply", "Name in the catalogue", "What it means, and what to do"), rows, widths="38 18 44"
+        )
 
 
 class Deliveries(Written):
@@ -104,8 +107,8 @@ class Deliveries(Written):
 
     def lines(self) -> Iterator[str]:
         """A row for each delivery."""
-        rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in delivery_makers()]
-        yield from _table(("Form", "What it does with mail"), "40 60", rows)
+        rows = [(f"``{maker.synopsis}``", escaped(maker.help)) for maker in delivery_makers()]
+        yield from list_table(("Form", "What it does with mail"), rows, widths="40 60")
 
 
 class Parameters(Written):
@@ -122,7 +125,7 @@ class Parameters(Written):
                         raise self.error(f"{key} is the key of another parameter")
                     value = _type(inspect.signature(each.parse).return_annotation)
                     rows.append((f"``{each.keyword}`` of {verb}", f"`{key}`", value, _default(each.default)))
-        yield from _table(("Parameter", "Key", "Value", "Where it was not said"), "22 38 20 20", rows)
+        yield from list_table(("Parameter", "Key", "Value", "Where it was not said"), rows, widths="22 38 20 20")
 
 
 class Honoured(Written):
@@ -134,7 +137,7 @@ class Honoured(Written):
         kinds = [(f"``{each.name}:``", namedAny(each.function.removesuffix(".from_options"))) for each in makers]
         kinds += [("several deliveries", Tee), ("``[route]``", Route)]
         rows = ((name, _honoured(kind), _answered(kind)) for name, kind in kinds)
-        yield from _table(("Delivery", "Honours", "Answers"), "22 58 20", rows)
+        yield from list_table(("Delivery", "Honours", "Answers"), rows, widths="22 58 20")
 
 
 class Policies(Written):
@@ -142,8 +145,8 @@ class Policies(Written):
 
     def lines(self) -> Iterator[str]:
         """A row for each policy."""
-        rows = [(f"``{maker.synopsis}``", _escaped(maker.help)) for maker in policy_makers()]
-        yield from _table(("Form", "What it does"), "40 60", rows)
+        rows = [(f"``{maker.synopsis}``", escaped(maker.help)) for maker in policy_makers()]
+        yield from list_table(("Form", "What it does"), rows, widths="40 60")
 
 
 def _type(annotation: object) -> str:
@@ -172,7 +175,7 @@ def _answered(kind: type[Delivery]) -> str:
 
 def _usage(setting: Setting) -> str:
     example = "" if setting.kind is FLAG else f"For example ``--{setting.name} {setting.example}``. "
-    return f"{example}Default: {_escaped(setting.default)}."
+    return f"{example}Default: {escaped(setting.default)}."
 
 
 def _limits(limits: Limits | PathLimits, table: str) -> Iterator[tuple[str, str, str]]:
@@ -196,19 +199,6 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"``{DURATION.show(value)}``"
     return f"``{SIZE.show(value)}``" if isinstance(value, int) and value >= 2**16 else f"``{value}``"
-
-
-def _table(heads: tuple[str, ...], widths: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """A ``list-table``."""
-    yield from (".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", "")
-    for row in (heads, *rows):
-        yield f"   * - {row[0]}"
-        yield from (f"     - {cell}" for cell in row[1:])
-
-
-def _escaped(text: str) -> str:
-    """Text that means nothing to reStructuredText."""
-    return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -5,7 +5,6 @@ it was measured, and who was left out; ``.. measured:: plots`` is for the plots,
 measurements. So no figure can be older than those beside it.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from sphinx.util.typing import ExtensionMetadata
 
 from benchmarks.plots import MEASUREMENTS, PLOTS, digest
 from benchmarks.report import Report, meanwhile
-from benchmarks.tables import TABLES, Table
+from benchmarks.tables import TABLES
+from restructured import escaped, list_table
 
 __all__ = ["setup"]
 
@@ -41,7 +41,8 @@ class Measured(SphinxDirective):
         elif name == "plots":
             lines = self.plots()
         elif name in TABLES and (table := TABLES[name](report)):
-            lines = rows(table)
+            heads, *rows = (tuple(map(escaped, row)) for row in (table.heads, *table.rows))
+            lines = list_table(heads, rows)
         else:
             raise self.error(f"{file.name} has no {name}")
         return self.parse_text_to_nodes("\n".join(lines) + "\n")
@@ -61,19 +62,6 @@ def facts(report: Report) -> Iterator[str]:
     yield f"Measured on {report.facts['date']} ({where}); {meanwhile(report.accept)}."
     for name, reason in report.left_out.items():
         yield f"{name} is left out, because {reason}."
-
-
-def rows(table: Table) -> Iterator[str]:
-    """A ``list-table``."""
-    yield from (".. list-table::", "   :header-rows: 1", "")
-    for row in (table.heads, *table.rows):
-        yield f"   * - {_escaped(row[0])}"
-        yield from (f"     - {_escaped(cell)}" for cell in row[1:])
-
-
-def _escaped(text: str) -> str:
-    """Text that means nothing to reStructuredText."""
-    return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -10,12 +10,15 @@ import email
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import default
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, ReversePath, Session
 
-__all__ = ["Memory", "Message"]
+__all__ = ["Keeping", "Memory", "Message"]
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,33 @@ class Message:
         return email.message_from_bytes(self.octets, policy=default)
 
 
-class Memory(Delivery):
+class Keeping(Delivery, Generic[M]):
+    """A delivery that keeps messages, for whoever looks at them or waits for them."""
+
+    def __init__(self) -> None:
+        #: The messages, oldest first. They are yours: take out what you are done with.
+        self.messages: list[M] = []
+        self._waiting: list[tuple[int, Deferred[list[M]]]] = []
+
+    def wait(self, count: int = 1) -> Deferred[list[M]]:
+        """A Deferred for the messages, as soon as there are *count* of them; at once if there are by now."""
+        answer: Deferred[list[M]] = Deferred(self._give_up)
+        self._waiting.append((count, answer))
+        self._wake()
+        return answer
+
+    def _wake(self) -> None:
+        there = len(self.messages)
+        ready = [answer for count, answer in self._waiting if count <= there]
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] > there]
+        for answer in ready:
+            answer.callback(list(self.messages))
+
+    def _give_up(self, answer: Deferred[list[M]]) -> None:
+        self._waiting = [waiting for waiting in self._waiting if waiting[1] is not answer]
+
+
+class Memory(Keeping[Message]):
     """Keeps the messages that were accepted last.
 
     :param keep: how many; older ones are dropped.
@@ -47,10 +76,8 @@ class Memory(Delivery):
     def __init__(self, keep: int = 1000) -> None:
         if keep < 1:
             raise ValueError(f"keep must be more than 0, not {keep}")
+        super().__init__()
         self.keep = keep
-        #: The messages, oldest first. They are yours: take out what you are done with.
-        self.messages: list[Message] = []
-        self._waiting: list[tuple[int, Deferred[list[Message]]]] = []
 
     @classmethod
     def from_options(cls, *, keep: str = "1000") -> "Memory":
@@ -73,25 +100,12 @@ class Memory(Delivery):
         """
         if count > self.keep:
             raise ValueError(f"only {self.keep} messages are kept, never {count}")
-        answer: Deferred[list[Message]] = Deferred(self._give_up)
-        self._waiting.append((count, answer))
-        self._wake()
-        return answer
+        return super().wait(count)
 
     def _add(self, message: Message) -> None:
         self.messages.append(message)
         del self.messages[: -self.keep]
         self._wake()
-
-    def _wake(self) -> None:
-        there = len(self.messages)
-        ready = [answer for count, answer in self._waiting if count <= there]
-        self._waiting = [waiting for waiting in self._waiting if waiting[0] > there]
-        for answer in ready:
-            answer.callback(list(self.messages))
-
-    def _give_up(self, answer: Deferred[list[Message]]) -> None:
-        self._waiting = [waiting for waiting in self._waiting if waiting[1] is not answer]
 
 
 class _Remembering(DeliveryTransaction):

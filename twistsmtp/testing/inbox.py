@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import default
 
-from twisted.internet.defer import Deferred
-
-from twistsmtp.delivery.api import Delivery, DeliveryTransaction, Envelope, ReversePath, Session
-from twistsmtp.delivery.memory import Memory
+from twistsmtp.delivery.api import DeliveryTransaction, Envelope, ReversePath, Session
+from twistsmtp.delivery.memory import Keeping, Memory
 from twistsmtp.wire.text import printable
 
 __all__ = ["Inbox", "ReceivedMessage"]
@@ -43,7 +41,7 @@ class ReceivedMessage:
         return email.message_from_bytes(self.octets.replace(b"\r\n", b"\n"), policy=default)
 
 
-class Inbox(Delivery):
+class Inbox(Keeping[ReceivedMessage]):
     """Takes mail from everybody to everybody, and keeps it."""
 
     wants_received = False
@@ -52,22 +50,13 @@ class Inbox(Delivery):
     honours = Memory.honours - {"futurerelease"}
 
     def __init__(self) -> None:
-        #: Oldest first.
-        self.messages: list[ReceivedMessage] = []
+        super().__init__()
         #: What happened of late that brought no message, for whoever waits for one in vain.
         self.journal: deque[str] = deque(maxlen=REMEMBERED)
-        self._waiting: list[tuple[int, Deferred[list[ReceivedMessage]]]] = []
 
     def begin(self, session: Session, reverse_path: ReversePath) -> DeliveryTransaction:
         """Mail from anybody is taken."""
         return _Receiving(self, session)
-
-    def wait(self, count: int = 1) -> Deferred[list[ReceivedMessage]]:
-        """A Deferred for the messages, as soon as there are *count* of them; at once if there are by now."""
-        answer: Deferred[list[ReceivedMessage]] = Deferred(self._give_up)
-        self._waiting.append((count, answer))
-        self._wake()
-        return answer
 
     def note(self, what: str) -> None:
         """Put down that *what* happened."""
@@ -77,16 +66,6 @@ class Inbox(Delivery):
         """*message* has come."""
         self.messages.append(message)
         self._wake()
-
-    def _wake(self) -> None:
-        there = len(self.messages)
-        ready = [answer for count, answer in self._waiting if count <= there]
-        self._waiting = [waiting for waiting in self._waiting if waiting[0] > there]
-        for answer in ready:
-            answer.callback(list(self.messages))
-
-    def _give_up(self, answer: Deferred[list[ReceivedMessage]]) -> None:
-        self._waiting = [waiting for waiting in self._waiting if waiting[1] is not answer]
 
 
 class _Receiving(DeliveryTransaction):
