@@ -18,7 +18,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.chunks import COMMANDS, bdat
 from tests.compat.old import run_python
+from tests.loopback import connect, read_all
 from twistsmtp.compat import smtpd
 from twistsmtp.compat.smtpd import server as server_module
 from twistsmtp.compat.smtpd.proxies import answer_of, with_peer
@@ -286,6 +288,17 @@ class ServerTests(Served):
         self.assertEqual(((HOST, port), "a@b", ["c@d", "e@f"], b"x\ny"), (peer, mailfrom, rcpttos, data))
         self.assertEqual(set(options), set(kwargs))
         self.assertEqual("BODY=8BITMIME", kwargs["mail_options"][-1])
+
+    async def test_chunk(self) -> None:
+        """BDAT is no command here, and what stands behind it neither."""
+        server = self.serve()
+
+        def talk() -> bytes:
+            with connect((HOST, port_of(server))) as client:
+                client.sendall(bdat(COMMANDS, True))
+                return read_all(client)
+
+        self.assertRegex(await deferToThread(talk), rb"\A220 .*\r\n502 BDAT is not implemented\r\n\Z")
 
     async def test_later(self) -> None:
         """It may answer later: by a Deferred, or as a coroutine; and fail."""

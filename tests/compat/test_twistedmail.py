@@ -23,6 +23,7 @@ from twisted.mail.imap4 import PLAINCredentials
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from tests.chunks import COMMANDS, bdat
 from tests.support import split_replies
 from twistsmtp.compat import twistedmail as smtp
 from twistsmtp.limits import Limits
@@ -222,6 +223,20 @@ class ConnectionTests(InMemory):
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(2, len(self.flushLoggedErrors(RuntimeError)))
 
+    def test_chunk(self) -> None:
+        """BDAT is no command here, and what stands behind it neither; but a program may have one of its own."""
+        self.connect(smtp.SMTP())
+        self.server.dataReceived(bdat(COMMANDS, True))
+        self.assertEqual(["502 BDAT is not implemented"], self.say())
+        self.assertTrue(self.transport.disconnecting)
+
+        class Server(smtp.SMTP):
+            def do_BDAT(self, rest: bytes) -> None:  # noqa: N802
+                self.sendCode(250, rest)
+
+        self.connect(Server())
+        self.assertEqual(["250 0", "250 OK"], self.say(b"BDAT 0", b"NOOP"))
+
     def test_received(self) -> None:
         """Without a delivery the server writes the Received field itself."""
         message = Message(Delivery())
@@ -253,12 +268,7 @@ class ConnectionTests(InMemory):
         factory = smtp.SMTPFactory()
         factory.limits = Limits(connections_per_client=1, errors=2, unknown_commands=3)
         self.connect(factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
-        second = smtp.SMTP()
-        second.factory = factory
-        transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 2))
-        second.makeConnection(transport)
-        self.assertEqual(b"421 Too many connections from your address\r\n", transport.value())
-        second.connectionLost(ConnectionDone())
+        self.assertEqual(b"421 Too many connections from your address\r\n", self.greeting(factory, "192.0.2.1"))
         self.assertEqual(["500 Command not implemented"], self.say(b"XA"))
         self.assertEqual(["500 Command not implemented", "421 Too many errors"], self.say(b"XB"))
 
@@ -267,12 +277,17 @@ class ConnectionTests(InMemory):
         factory = smtp.SMTPFactory()
         factory.limits = Limits(connections=1)
         self.connect(smtp.SMTP(), factory)
-        second = smtp.SMTP()
-        second.factory = factory
-        transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.2", 2))
-        second.makeConnection(transport)
-        self.assertEqual(b"421 Too many connections; try again later\r\n", transport.value())
-        second.connectionLost(ConnectionDone())
+        self.assertEqual(b"421 Too many connections; try again later\r\n", self.greeting(factory, "192.0.2.2"))
+
+    def greeting(self, factory: smtp.SMTPFactory, client: str) -> bytes:
+        """What one more connection of *factory*, from the address *client*, is greeted with."""
+        server = smtp.SMTP()
+        server.factory = factory
+        transport = StringTransport(peerAddress=IPv4Address("TCP", client, 2))
+        server.makeConnection(transport)
+        server.connectionLost(ConnectionDone())
+        said: bytes = transport.value()
+        return said
 
 
 class StrangerTests(InMemory):

@@ -36,6 +36,7 @@ from twistsmtp.security import Failures, Security
 from twistsmtp.session import Phase, Session
 from twistsmtp.verb import Extension, Outcome, Registry, Verb
 from twistsmtp.verbs.arguments import any_text
+from twistsmtp.verbs.data import BDAT
 from twistsmtp.wire.grammar import GrammarError
 from twistsmtp.wire.reply import Catalogue, Refusal, Reply
 
@@ -316,6 +317,9 @@ class Engine(SMTPProtocol):
         counts, limits = self.session.counts, self.session.limits
         if name in limits.not_smtp or counts.unknown_commands + 1 >= limits.unknown_commands:
             super()._unrecognized(name)
+            return
+        if name == BDAT.name:  # its octets are no commands
+            self.close(self.factory.replies.not_implemented.fill(verb=name))
             return
         counts.unknown_commands += 1
         self.front._unknown(name)

@@ -6,23 +6,14 @@ import warnings
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compat.aiosmtpd.kit import Keeper, Memory
+from tests.chunks import COMMANDS, bdat
+from tests.compat.aiosmtpd.kit import LOCAL_ERROR, Keeper, MemoryTestCase
 from twistsmtp.compat.aiosmtpd import engine, smtp
 from twistsmtp.compat.aiosmtpd.smtp import SMTP
 
-LOCAL_ERROR = "451 4.3.0 Requested action aborted: local error in processing"
 
-
-class TestCase(SynchronousTestCase):
-    def connect(self, *arguments: Any, **parameters: Any) -> Memory:
-        memory = Memory(*arguments, **parameters)
-        self.addCleanup(memory.close)
-        return memory
-
-
-class Conversations(TestCase):
+class Conversations(MemoryTestCase):
     def test_a_batch_is_answered_in_order(self) -> None:
         class Slow(Keeper):
             async def handle_MAIL(
@@ -76,6 +67,12 @@ class Conversations(TestCase):
     def test_a_browser_is_sent_away(self) -> None:
         memory = self.connect()
         self.assertEqual(memory.say("GET / HTTP/1.1", "Host: x"), ["421 4.7.0 This is an SMTP server"])
+        self.assertTrue(memory.wire.closing)
+
+    def test_a_chunk_is_no_commands(self) -> None:
+        memory = self.connect()
+        memory.send(bdat(COMMANDS, True))
+        self.assertEqual(memory.replies()[1:], ["502 5.5.1 BDAT is not implemented"])
         self.assertTrue(memory.wire.closing)
 
     def test_commands_that_move_no_mail_have_an_end(self) -> None:
@@ -145,7 +142,7 @@ class Conversations(TestCase):
         self.assertEqual(memory.server._engine.session.limits.message_size, 1 << 30)
 
 
-class Hooks(TestCase):
+class Hooks(MemoryTestCase):
     def test_they_may_await_deferreds(self) -> None:
         waited: Deferred[str] = Deferred()
 
@@ -280,7 +277,7 @@ class Hooks(TestCase):
         self.assertIsNone(memory.server.envelope.mail_from)
 
 
-class Inner(TestCase):
+class Inner(MemoryTestCase):
     """What programs use of the original although it has an underscore, as their copies of its methods do."""
 
     def test_how_addresses_are_read(self) -> None:

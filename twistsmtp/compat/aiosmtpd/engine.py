@@ -35,6 +35,7 @@ from twistsmtp.session import Session
 from twistsmtp.tls.facts import TLS
 from twistsmtp.transport import why_lost
 from twistsmtp.verb import Close, Intake, Outcome, Registry, Verb
+from twistsmtp.verbs.data import BDAT
 from twistsmtp.wire.dotstream import DotStream
 from twistsmtp.wire.reply import Catalogue, Refusal, Reply
 from twistsmtp.wire.text import printable
@@ -333,6 +334,8 @@ class Engine(SMTPProtocol):
             self.close(self.factory.replies.not_smtp)
         elif counts.unknown_commands >= self.session.limits.unknown_commands:
             self.close(self.factory.replies.too_many_unknown)
+        elif name == BDAT.name:  # its octets are no commands
+            self.close(self.factory.replies.not_implemented.fill(verb=name))
         else:
             self._say(Reply(500, "", f'Error: command "{name}" not recognized'))
 
