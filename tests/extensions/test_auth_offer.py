@@ -33,6 +33,7 @@ class OfferTests(AuthTestCase):
         server = secured(plaintext_auth=False, tls=certificates())
         client = TLSClient(server)
         self.assertEqual(offer(client), [])
+        self.assertEqual(client.codes("HELP AUTH"), ["504 5.5.4"])
         client.start_tls()
         self.assertEqual(offer(client), ["PLAIN", "LOGIN"])
         implicit = TLSClient(server, implicit=True).shake_hands()

@@ -88,6 +88,7 @@ def extension() -> Extension:
                 parse=_parse,
                 run=_run,
                 stages=Stage.READY | Stage.BARRED,
+                usable=lambda session: bool(offered(session)),
                 idle=True,
                 octets=LINE - 512,  # what any line has
                 too_long=lambda session: session.replies.authentication_line_too_long,

@@ -16,12 +16,16 @@ def _run(session: Session, _: None) -> Outcome:
     return BeginTLS(session.replies.ready_for_tls, session.security.tls)
 
 
+def _usable(session: Session) -> bool:
+    return session.security.tls is not None and session.tls is None
+
+
 def extension() -> Extension:
     """All that it adds."""
     return Extension(
         name="starttls",
         rfc="RFC 3207",
-        keyword=lambda session: "STARTTLS" if session.security.tls is not None and session.tls is None else None,
+        keyword=lambda session: "STARTTLS" if _usable(session) else None,
         verbs=(
             Verb(
                 name="STARTTLS",
@@ -30,6 +34,7 @@ def extension() -> Extension:
                 parse=no_argument("STARTTLS"),
                 run=_run,
                 stages=Stage.CONNECTED | Stage.READY | Stage.BARRED,
+                usable=_usable,
                 idle=True,
             ),
         ),
