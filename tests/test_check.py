@@ -240,10 +240,10 @@ class WrongTests(CheckTestCase):
         errors = self.wrong(
             'hostnam = "x"\nmax-size = "huge"\nlisten = ["", "tcp:0", 7]\ntls-cert = 7\n'
             'auth = ["memory:ada:secret", "certificate"]\npolicy = ["teleport", "helo"]\n[limits]\nhops = "x"\n'
-            '[route]\n"@foo" = "x:"\n"b.test" = ""\n',
+            '[route]\n"@foo" = "x:"\n"b.test" = ""\n"c.test" = "teleport:"\n',
             timeout="x",
         )
-        names = 'hostnam max-size listen listen tls-cert limits.hops route."@foo" route."b.test" --timeout policy'
+        names = 'hostnam max-size listen listen tls-cert limits.hops route."@foo" route."b.test" --timeout route policy'
         lines = [
             "FILE:1",
             "FILE:2",
@@ -254,6 +254,7 @@ class WrongTests(CheckTestCase):
             "FILE:10",
             "FILE:11",
             "--timeout",
+            "FILE:12",
             "FILE:6",
         ]
         self.assertEqual([each.partition(": ")[0] for each in errors], lines, errors)

@@ -207,7 +207,7 @@ class FileTests(ConfigTestCase):
         )
         self.assertEqual(str(error), "; ".join(error.problems))
         config = load({"timeout": "x"}, path, wrong=wrong)
-        self.assertEqual((tuple(wrong), config.hostname), (error.problems, "mx.test"))
+        self.assertEqual((tuple(wrong), config.hostname, config.domains), (error.problems, "mx.test", ("a.test",)))
         self.assertEqual(config.limits, Config().limits)
 
     def test_no_file(self) -> None:

@@ -160,7 +160,8 @@ def load(
     :param options: the values by the names of `SETTINGS`: text, or what TOML would have there.
     :param file: the path of a TOML file.
     :param hostname: the name of the server where neither has one; by default the machine's.
-    :param wrong: is told what is wrong with settings, which then are as if nobody had set them.
+    :param wrong: is told what is wrong with settings, which then are as if nobody had set them; of several values that
+        one has, those that are right stay.
     :raises ConfigError: without *wrong* that is what is raised: a value is wrong, or a name is unknown. The file cannot
         be read.
     """
@@ -216,7 +217,7 @@ def _values(raw: Iterable[tuple[str, object]], source: str, problems: list[str])
             setting = _setting(name, source)
             if setting.target in values:
                 raise ConfigError(f"{source}{name} is set twice")
-            values[setting.target] = _parse(setting, value, source + name)
+            values[setting.target] = _parse(setting, value, source + name, problems)
         except ConfigError as error:
             problems.extend(error.problems)
     return values
@@ -232,20 +233,20 @@ def _setting(name: str, source: str) -> Setting:
     return _BY_NAME[name]
 
 
-def _parse(setting: Setting, value: object, where: str) -> object:
+def _parse(setting: Setting, value: object, where: str, wrong: list[str]) -> object:
     if setting.many is None:
         return _parse_one(setting, value, where)
     if setting.kind is ROUTE and isinstance(value, dict):
-        return setting.many(
-            _parse_each(setting, [({key: each}, f'{where}."{key}"', each) for key, each in value.items()])
-        )
+        routes = [({key: each}, f'{where}."{key}"', each) for key, each in value.items()]
+        return setting.many(_parse_each(setting, routes, wrong))
     given = value if isinstance(value, list) else [value]
     if not (given or setting.empty):
         raise ConfigError(f"{where}: there is none in the list")
-    return setting.many(_parse_each(setting, [(each, where, each) for each in given]))
+    return setting.many(_parse_each(setting, [(each, where, each) for each in given], wrong))
 
 
-def _parse_each(setting: Setting, given: Iterable[tuple[object, str, object]]) -> list[object]:
+def _parse_each(setting: Setting, given: Iterable[tuple[object, str, object]], wrong: list[str]) -> list[object]:
+    """Those of the values that are right; what is wrong with others adds to *wrong*, or is raised where none is."""
     parsed: list[object] = []
     problems: list[str] = []
     for value, where, shown in given:
@@ -253,8 +254,9 @@ def _parse_each(setting: Setting, given: Iterable[tuple[object, str, object]]) -
             parsed.append(_parse_one(setting, value, where, shown))
         except ConfigError as error:
             problems.extend(error.problems)
-    if problems:
+    if problems and not parsed:
         raise ConfigError(*problems)
+    wrong.extend(problems)
     return parsed
 
 
