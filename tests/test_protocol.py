@@ -8,6 +8,7 @@ from tests.scripted import LATER, Answer, How, Script, ScriptedDelivery
 from tests.support import Client, Server, cuts, split_replies
 from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
+from twistsmtp.wire.grammar import REMEMBERED
 from twistsmtp.wire.reply import Refusal, Reply
 
 NO = Refusal(Reply(550, "5.7.1", "No"))
@@ -69,6 +70,65 @@ class LineTests(SynchronousTestCase):
         client = connected(limits=Limits(unknown_commands=100))
         for line in ("XEVIL", "EHLO <evil>", "HELP XEVIL", "NOOP XEVIL", "VRFY XEVIL", "MAIL XEVIL", "RSET XEVIL"):
             self.assertNotIn("EVIL", client.say(line)[0].upper(), line)
+
+
+class RecurringLineTests(SynchronousTestCase):
+    """Lines that come again are not cut up again; what they do is asked anew each time."""
+
+    def remembered(self, server: Server) -> list[bytes]:
+        lines = server.factory.registry.lines_within(512)
+        return [line for line in lines if not line.startswith(b"EHLO")]
+
+    def test_they_do_the_same_again(self) -> None:
+        server = Server()
+        first, second = server.connect().hello(), server.connect().hello()
+        for client in (first, second, first, second):
+            self.assertEqual(
+                client.codes("mail from:<a@client.test>", "RCPT  To:<b@mx.test> "), ["250 2.1.0", "250 2.1.5"]
+            )
+            self.assertEqual(client.codes("data"), ["354"])
+            self.assertEqual(client.codes("Subject: again", "", "."), ["250 2.0.0"])
+        self.assertEqual(self.remembered(server), [b"mail from:<a@client.test>", b"RCPT  To:<b@mx.test> ", b"data"])
+
+    def test_the_stage_and_the_parameters_are_the_sessions_own(self) -> None:
+        server = Server()
+        line = "MAIL FROM:<a@client.test> BODY=8BITMIME"
+        self.assertEqual(server.connect().hello().codes(line, line), ["250 2.1.0", "503 5.5.1"])
+        stranger = server.connect()
+        stranger.read()
+        self.assertEqual(stranger.codes(line, "HELO client.test", line), ["503 5.5.1", "250", "555 5.5.4"])
+
+    def test_none_that_may_have_a_secret(self) -> None:
+        server = Server()
+        client = server.connect().hello()
+        client.say("AUTH PLAIN AGEAcGFzc3dvcmQ=", "VRFY somebody", "NOOP text", "HELP", "XYZ")
+        self.assertEqual(self.remembered(server), [])
+
+    def test_none_that_was_refused_as_a_line(self) -> None:
+        server = Server()
+        client = server.connect().hello()
+        self.assertEqual(client.codes(b"DATA\n", b"\xff", b"MAIL\0FROM:<>"), ["500 5.5.2"] * 3)
+        self.assertEqual(self.remembered(server), [])
+
+    def test_no_long_ones_and_not_too_many(self) -> None:
+        server = Server()
+        client = server.connect().hello()
+        client.say(f"MAIL FROM:<{'a' * 60}@{'b' * 40}.test>")
+        self.assertEqual(self.remembered(server), [])
+        for number in range(1500):
+            client.say(f"RCPT TO:<b{number}@mx.test>")
+            self.assertLessEqual(len(self.remembered(server)), REMEMBERED)
+        self.assertIn(b"RCPT TO:<b1499@mx.test>", self.remembered(server))
+
+    def test_not_where_lines_are_to_be_shorter(self) -> None:
+        line = "MAIL FROM:<a@client.test>"
+        for octets, reply in ((len(line) + 2, "250 2.1.0"), (len(line) + 1, "500 5.5.2")):
+            server = Server(limits=Limits(command_line=octets), extensions=())
+            registry = server.factory.registry
+            registry.remember(line.encode(), registry.verbs["MAIL"], line.removeprefix("MAIL "))
+            client = server.connect()
+            client.read()
+            self.assertEqual(client.codes("HELO client.test", line), ["250", reply[:3]])
 
 
 class LengthTests(SynchronousTestCase):

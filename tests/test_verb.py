@@ -7,11 +7,12 @@ from typing import Any
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.scripted import ScriptedDelivery
 from tests.support import Server
 from twistsmtp.envelope import Parameter
 from twistsmtp.extensions import load_extensions
 from twistsmtp.session import Phase, Session, Stage
-from twistsmtp.verb import ANY_STAGE, Extension, Registry, Verb
+from twistsmtp.verb import ANY_STAGE, Extension, Registry, Verb, honoured
 from twistsmtp.verbs import CORE
 from twistsmtp.wire.reply import Reply
 
@@ -80,16 +81,38 @@ class RegistryTests(SynchronousTestCase):
             extension("b", lambda session: None),
             extension("c", lambda session: f"CCC {session.hostname}"),
         ]
-        self.assertEqual(Registry(CORE, offers).keywords(self.session), ["AAA", "CCC mx.test", "HELP"])
+        self.assertEqual(Registry(CORE, offers).keywords(self.session), ("AAA", "CCC mx.test", "HELP"))
+
+    def test_a_keyword_is_made_for_each_reply(self) -> None:
+        answers = ["ONE", None, "TWO", "", "ONE"]
+        made = iter(answers)
+        registry = Registry(CORE, [extension("a", "AAA"), extension("b", lambda session: next(made)), extension("c")])
+        for answer in answers:
+            lines = ("AAA", answer, "X-TEST", "HELP")
+            self.assertEqual(registry.keywords(self.session), tuple(line for line in lines if line))
+
+    def test_what_is_honoured_and_something_else(self) -> None:
+        delivery = ScriptedDelivery()
+        session = Server(delivery).connect().session
+        usable = honoured("x", lambda session: session.esmtp)
+        registry = Registry((), [extension("x", usable=usable), extension("y", "YYY", usable=honoured("x"))])
+        for honours, esmtp, offered in (
+            ((), False, ()),
+            ((), True, ()),
+            (("x",), False, ("YYY",)),
+            (("x",), True, ("X-TEST", "YYY")),
+        ):
+            delivery.honours, session.esmtp = frozenset(honours), esmtp
+            self.assertEqual((usable(session), registry.keywords(session)), ("X-TEST" in offered, offered))
 
     def test_a_verb_may_be_offered_as_well(self) -> None:
         def offer(session: Session) -> str | None:
             return "XONE" if session.hostname == "mx.test" else None
 
         registry = Registry([*CORE, verb("XONE", keyword=offer), verb("XTWO")], [extension("a", "AAA")])
-        self.assertEqual(registry.keywords(self.session), ["AAA", "HELP", "XONE"])
+        self.assertEqual(registry.keywords(self.session), ("AAA", "HELP", "XONE"))
         self.session.hostname = "other.test"
-        self.assertEqual(registry.keywords(self.session), ["AAA", "HELP"])
+        self.assertEqual(registry.keywords(self.session), ("AAA", "HELP"))
 
     def test_parameters_add_to_the_length_of_their_command(self) -> None:
         # RFC 5321 section 4.5.3.1.4 and 4.1.1.11.

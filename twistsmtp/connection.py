@@ -53,6 +53,7 @@ class Connection(LineReceiver):
         "_handshake_since",
         "_intake",
         "_intake_since",
+        "_lines",
         "_out",
         "_overlong",
         "_overlong_verb",
@@ -144,10 +145,11 @@ class Connection(LineReceiver):
     def connectionMade(self) -> None:
         """Twisted's word that there is a client."""
         factory = self.factory
-        self.seconds = factory.reactor.seconds
-        self._reply_octets = factory.registry.reply_octets
-        self.connected_at = self.last_heard = self.seconds()
         self.session = factory.new_session(self.transport, self.address)
+        self.seconds = self.session.seconds
+        self.connected_at = self.last_heard = self.seconds()
+        self._reply_octets = factory.registry.reply_octets
+        self._lines = factory.registry.lines_within(self.session.limits.command_line)
         self.transport.registerProducer(self, True)
         if isinstance(self.transport, TLSMemoryBIOProtocol):
             self._handshake_since = self.connected_at
@@ -266,10 +268,9 @@ class Connection(LineReceiver):
 
     def flush(self) -> None:
         """Send the replies that have gathered, in one write."""
-        out = self._out
-        if out:
-            octets = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
+        if self._out:
+            octets = b"".join(self._out)
+            self._out.clear()
             self.octets_out += len(octets)
             self.transport.write(octets)
 

@@ -40,9 +40,10 @@ _log = Logger(namespace="twistsmtp.auth")
 
 def offered(session: Session) -> list[Mechanism]:
     """The mechanisms that the client of *session* may use now, in the order in which the server prefers them."""
-    if session.identity is not None or not session.may_authenticate:
+    security = session.security
+    if security.portal is None or session.identity is not None or not session.may_authenticate:
         return []
-    checkable = _checkable(session.security)
+    checkable = _checkable(security)
     if not checkable:
         return []
     context = _context(session, checkable)

@@ -58,6 +58,7 @@ _CONNECTION = _common(
     ),
 )
 
+_PLAIN = {**_CONNECTION, **dict.fromkeys(("tls", "cipher", "server_name", "alpn", "peer", "encryption"))}
 _ENCRYPTED_FORMAT = _CONNECTION["log_format"].replace(" accepted=", " tls={encryption} accepted=")
 _ENCRYPTED = _common("twistsmtp.connection", _ENCRYPTED_FORMAT, _ENCRYPTED_FORMAT.format_map)
 
@@ -81,20 +82,20 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
     """
     recipients = transaction.recipients
     globalLogPublisher(
-        {
-            **_MESSAGE,
-            "log_time": time(),
-            "log_dialect": session.dialect,
-            "id": transaction.id,
-            "client": session.client,
-            "identity": session.identity and printable(session.identity),
-            "sender": printable(str(transaction.reverse_path.mailbox or "")),
-            "recipients": _Names([printable(str(recipient.mailbox)) for recipient in recipients]),
-            "recipient_count": len(recipients),
-            "size": transaction.octets,
-            "result": result,
-            "duration": session.seconds() - (transaction.opened or 0.0),
-        }
+        dict(
+            _MESSAGE,
+            log_time=time(),
+            log_dialect=session.dialect,
+            id=transaction.id,
+            client=session.client,
+            identity=session.identity and printable(session.identity),
+            sender=printable(str(transaction.reverse_path.mailbox or "")),
+            recipients=_Names([printable(str(recipient.mailbox)) for recipient in recipients]),
+            recipient_count=len(recipients),
+            size=transaction.octets,
+            result=result,
+            duration=session.seconds() - (transaction.opened or 0.0),
+        )
     )
 
 
@@ -114,38 +115,40 @@ def connection_ended(
     :param duration: seconds.
     """
     counts, tls = session.counts, session.tls
-    peer = tls.peer if tls else None
     globalLogPublisher(
-        {
-            **(_ENCRYPTED if tls else _CONNECTION),
-            "log_time": time(),
-            "log_dialect": session.dialect,
-            "id": session.id,
-            "client": session.client,
-            "helo": printable(session.helo) if session.helo is not None else "-",
-            "identity": session.identity and printable(session.identity),
-            "tls": tls.version if tls else None,
-            "cipher": tls.cipher if tls else None,
-            "server_name": tls.server_name if tls else None,
-            "alpn": tls.alpn or None if tls else None,
-            "peer": peer.subject if peer else None,
-            "encryption": _encryption(tls) if tls else None,
-            "accepted": counts.accepted,
-            "refused": counts.refused,
-            "errors": counts.errors,
-            "octets_in": octets_in,
-            "octets_out": octets_out,
-            "early_talker": early_talker,
-            "reason": printable(reason),
-            "duration": duration,
-        }
+        dict(
+            _encrypted(tls) if tls else _PLAIN,
+            log_time=time(),
+            log_dialect=session.dialect,
+            id=session.id,
+            client=session.client,
+            helo=printable(session.helo) if session.helo is not None else "-",
+            identity=session.identity and printable(session.identity),
+            accepted=counts.accepted,
+            refused=counts.refused,
+            errors=counts.errors,
+            octets_in=octets_in,
+            octets_out=octets_out,
+            early_talker=early_talker,
+            reason=printable(reason),
+            duration=duration,
+        )
     )
 
 
-def _encryption(tls: TLS) -> str:
-    """The facts of *tls*, for a line of text."""
-    said = (("sni", tls.server_name), ("alpn", tls.alpn), ("peer", tls.peer and f'"{tls.peer.subject}"'))
-    return f"{tls.version}/{tls.cipher}" + "".join(f" {name}={fact}" for name, fact in said if fact)
+def _encrypted(tls: TLS) -> dict[str, Any]:
+    """What events of connections have in common, with the facts of *tls*."""
+    peer = tls.peer.subject if tls.peer else None
+    said = (("sni", tls.server_name), ("alpn", tls.alpn), ("peer", peer and f'"{peer}"'))
+    return {
+        **_ENCRYPTED,
+        "tls": tls.version,
+        "cipher": tls.cipher,
+        "server_name": tls.server_name,
+        "alpn": tls.alpn or None,
+        "peer": peer,
+        "encryption": f"{tls.version}/{tls.cipher}" + "".join(f" {name}={fact}" for name, fact in said if fact),
+    }
 
 
 def exception_caught(session: Session, failure: Failure, reply: str) -> None:

@@ -150,16 +150,16 @@ class SMTPFactory(ServerFactory):
 
     def admit(self, protocol: SMTPProtocol) -> Reply | None:
         """Count *protocol* in. A reply says why it has to go; it is counted all the same, until it is gone."""
-        client = protocol.session.network
+        clients, client = self.clients, protocol.session.network
         self.connections.add(protocol)
-        self.clients.enter(client)
+        clients.enter(client)
         if self._sweep is None:
             self._sweep = self.reactor.callLater(self._sweep_interval, self._sweep_all)
         if self._drained is not None:
             return self.replies.shutting_down.fill(hostname=self.hostname)
-        if self.clients.total > self.limits.connections:
+        if clients.total > self.limits.connections:
             return self.replies.too_many_connections
-        if client and self.clients.count(client) > self.limits.connections_per_client:
+        if client and clients.count(client) > self.limits.connections_per_client:
             return self.replies.too_many_from_client
         return None
 

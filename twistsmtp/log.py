@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import repeat, starmap
 from time import time as now
 from typing import Any, TextIO, cast
 
@@ -80,10 +81,9 @@ class Lines:
 
     def write_out(self) -> None:
         """Write all that wait."""
-        lines = []
+        lines: list[str] = []
         with suppress(IndexError):  # one by one, as a signal handler or another thread may have lines to write, too
-            while True:
-                lines.append(self._waiting.popleft())
+            lines.extend(starmap(self._waiting.popleft, repeat(())))
         text = "".join(lines)
         if text:
             try:

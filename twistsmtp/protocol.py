@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -31,7 +31,7 @@ __all__ = ["SMTPProtocol"]
 
 A = TypeVar("A")
 
-_RCPT = Phase.RCPT
+_CONNECT, _RCPT = Phase.CONNECT, Phase.RCPT
 
 _NAME = re.compile(rb"[!-~]+")
 
@@ -48,7 +48,7 @@ class SMTPProtocol(Connection):
 
     def greet(self) -> None:
         """Say the first word: the greeting, or a policy's refusal, which is the last word as well."""
-        self._carry_out_of(lambda: then(self.session.ask(Phase.CONNECT), self._receive))
+        self._carry_out_of(lambda: then(self.session.ask(_CONNECT), self._receive))
         self.flush()
 
     def _receive(self, _: None) -> Later[Reply]:
@@ -66,10 +66,9 @@ class SMTPProtocol(Connection):
         if self._draining:
             self.drain()
         buffer, position, done = self._buffer, 0, 0
-        while self.ready and position < len(buffer):
-            intake = self._intake
-            if intake is not None:
-                position = self._feed(intake, buffer, position)
+        while position < len(buffer) and self.ready:
+            if self._intake is not None:
+                done = position = self._feed(self._intake, buffer, position)
             else:
                 end = buffer.find(b"\r\n", position)
                 if end < 0:
@@ -80,17 +79,15 @@ class SMTPProtocol(Connection):
                     self._carry_out_of(self._line_was_too_long)
                 else:
                     self.lineReceived(buffer[position:end])
-                position = end + 2
-            done = position
+                done = position = end + 2
             if self._draining:
                 self.drain()
             if self._buffer is not buffer:  # it was cleared: what came behind the command is not to be seen
                 buffer, position = self._buffer, 0
         if done:
             self.last_heard = self.seconds()
-        self._buffer = buffer[position:] if self._closing_since is None else b""
-        if self._out:
-            self.flush()
+        self._buffer = buffer[position:]
+        self.flush()
         if self._half_closed and self.ready:
             self.transport.loseConnection()
 
@@ -105,6 +102,7 @@ class SMTPProtocol(Connection):
         self._overlong += excess - keep
         if self._overlong > FLOOD:
             self.close(self.factory.replies.line_flood)
+            return len(buffer)
         return len(buffer) - keep
 
     def _line_was_too_long(self) -> Later[Outcome]:
@@ -159,19 +157,14 @@ class SMTPProtocol(Connection):
         if self._asked is not None:
             self._give_answer(self._asked, line)
             return
-        session, factory = self.session, self.factory
+        session = self.session
         outcome: Later[Outcome]
         verb, argument = None, ""
         try:
-            name, argument = split_command(line)
-            verb = factory.registry.verbs.get(name)
-            if verb is None:
-                self._unrecognized(name)
+            known = self._lines.get(line) or self._understand(line)
+            if known is None:
                 return
-            room = session.limits.command_line - 2
-            if len(line) > room and len(line) > room + factory.registry.allowance(name):
-                argument = ""  # as where the line comes in pieces, and is not kept
-                raise Refusal(self._too_long(verb))
+            verb, argument = known
             if not verb.stages & session.stage:
                 raise Refusal(self._out_of_sequence(verb))
             if verb.idle:
@@ -193,6 +186,21 @@ class SMTPProtocol(Connection):
             self._out.append(self._reply_octets(outcome))
         else:
             self._carry_out(outcome)
+
+    def _understand(self, line: bytes) -> tuple[Verb[Any], str] | None:
+        """The verb of *line*, and its argument; ``None`` where there is no such verb, and the client has been told."""
+        registry = self.factory.registry
+        name, argument = split_command(line)
+        verb = registry.verbs.get(name)
+        if verb is None:
+            self._unrecognized(name)
+            return None
+        room = self.session.limits.command_line - 2
+        if len(line) > room and len(line) > room + registry.allowance(name):
+            raise Refusal(self._too_long(verb))
+        if verb.recurs:
+            registry.remember(line, verb, argument)
+        return verb, argument
 
     def _refusal(self, verb: Verb[Any] | None, argument: str, error: Exception) -> Outcome:
         reply = self._reply_to(error)
@@ -258,6 +266,8 @@ class SMTPProtocol(Connection):
     def _carry_out(self, outcome: Later[Outcome]) -> None:
         if isinstance(outcome, Reply):
             self._say(outcome)
+        elif _is_intake(outcome):
+            self._take_in(outcome)
         elif is_later(outcome):
             try:
                 driven = drive(outcome)
@@ -278,8 +288,6 @@ class SMTPProtocol(Connection):
         elif isinstance(outcome, BeginTLS):
             self._say_if_any(outcome.reply)
             self.begin_tls(outcome.certificates)
-        elif hasattr(outcome, "feed"):
-            self._take_in(outcome)
         else:
             self._carry_out(self._reply_to(TypeError(f"not an outcome of a verb: {outcome!r}")))
 
@@ -352,6 +360,10 @@ class SMTPProtocol(Connection):
         counts.errors_in_a_row += 1
         if counts.errors_in_a_row >= self.session.limits.errors:
             self.close(self.factory.replies.too_many_errors)
+
+
+def _is_intake(outcome: object) -> TypeGuard[Intake]:
+    return hasattr(outcome, "feed")
 
 
 def _greeting(refusal: Reply) -> Reply:

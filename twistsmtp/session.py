@@ -46,12 +46,9 @@ __all__ = [
 _log = Logger(namespace="twistsmtp.session")
 
 
-# To look a member up in an enumeration takes about as long as a call, and these are set for each message.
-_MAIL, _RCPT = Stage.MAIL, Stage.RCPT
-
-
-def _nothing() -> None:
-    """What logs nobody out."""
+# To look a member up in an enumeration takes longer than a call, and these are set for each connection or message.
+_CONNECTED, _READY, _MAIL, _RCPT = Stage.CONNECTED, Stage.READY, Stage.MAIL, Stage.RCPT
+_CONNECT = Phase.CONNECT
 
 
 class Session:
@@ -155,7 +152,7 @@ class Session:
         #: The same for the transaction that is open, or comes next: gone when that has ended, and with RSET or EHLO.
         self.notes: dict[str, Any] = {}
         #: The phase that policies were last asked for, and the header fields that they want in front of messages.
-        self.phase = Phase.CONNECT
+        self.phase = _CONNECT
         self.fields: dict[Phase, list[bytes]] = {}
         #: Who gets the mail of the recipient that RCPT asks for, if not that one.
         self.redirected: tuple[Mailbox, ...] = ()
@@ -172,7 +169,7 @@ class Session:
         #: The SASL mechanism by which it does, or did.
         self.mechanism: str | None = None
         #: Tell the realm that an avatar is not used any more.
-        self._log_out: Callable[[], object] = _nothing
+        self._log_out: Callable[[], object] | None = None
         #: What is called when the client has gone.
         self._endings: tuple[Callable[[], object], ...] = ()
         #: Whether the connection is ending, so that nobody waits for an answer any more.
@@ -240,7 +237,7 @@ class Session:
         if self.needs_tls or (self.security.require_auth and self.identity is None):
             self._resting = Stage.BARRED
         else:
-            self._resting = Stage.READY if self.helo is not None else Stage.CONNECTED
+            self._resting = _READY if self.helo is not None else _CONNECTED
         self.stage = self._resting
 
     @property
@@ -288,8 +285,7 @@ class Session:
         is known any more. What is known of the client in other ways stays: `peer`, `annotations` and `counts`."""
         self.reset()
         self.counts.before = self.counts.transactions
-        log_out, self._log_out = self._log_out, _nothing
-        self.dismiss(log_out)
+        self._dismiss_user()
         self.identity, self.mechanism, self.delivery = None, None, self.visitor
         self.helo, self.esmtp = None, False
         if self.fields:
@@ -309,9 +305,9 @@ class Session:
     def end(self) -> None:
         """The connection is ending. Who the client was is still known, for the log."""
         self.over = True
-        self.reset()
-        log_out, self._log_out = self._log_out, _nothing
-        self.dismiss(log_out)
+        if self.transaction is not None:
+            self.reset()
+        self._dismiss_user()
         self._call_endings()
         self._transport = None
 
@@ -322,6 +318,11 @@ class Session:
             self.dismiss(function)
         else:
             self._endings += (function,)
+
+    def _dismiss_user(self) -> None:
+        log_out, self._log_out = self._log_out, None
+        if log_out is not None:
+            self.dismiss(log_out)
 
     def _call_endings(self) -> None:
         endings, self._endings = self._endings, ()

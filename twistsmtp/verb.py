@@ -17,7 +17,7 @@ An extension is data as well: the keyword in the reply to EHLO, the verbs and th
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
@@ -28,12 +28,15 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twistsmtp.envelope import Parameter, always
 from twistsmtp.later import Later
 from twistsmtp.session import Phase, Session, Stage
+from twistsmtp.wire.grammar import REMEMBERED
 from twistsmtp.wire.reply import Reply
 
 __all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb", "honoured"]
 
 A = TypeVar("A")
 
+#: Octets of the longest line that is remembered.
+RECURRING_LINE = 100
 #: Legal from the greeting on.
 ANY_STAGE = Stage.CONNECTED | Stage.READY | Stage.MAIL | Stage.RCPT | Stage.CHUNKS | Stage.BARRED
 
@@ -106,6 +109,9 @@ class Intake(Protocol):
 
 Outcome = Reply | tuple[Reply, ...] | Close | Ask | BeginTLS | Intake
 
+#: What makes a line of the reply to EHLO; ``None`` offers nothing to this session.
+_Offer = Callable[[Session], str | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb(Generic[A]):
@@ -127,10 +133,12 @@ class Verb(Generic[A]):
     usable: Callable[[Session], bool] = always
     #: Whether it moves no mail: only so many of these without a message (`Limits.idle_commands`).
     idle: bool = False
+    #: Whether the same line comes again and again, and has no secret in it, so that it may be remembered.
+    recurs: bool = False
     #: Whether it says that the client is done: one that then closed its sending side still gets every reply.
     ends: bool = False
     #: The line in the reply to EHLO that offers it, where it is to be offered (RFC 5321 section 3.5.2).
-    keyword: str | Callable[[Session], str | None] | None = None
+    keyword: str | _Offer | None = None
     #: Octets that its line may have beyond `Limits.command_line`, besides those of its parameters.
     octets: int = 0
     #: Makes the reply to a line that is too long, where that is one of its own.
@@ -151,7 +159,7 @@ class Extension:
     #: Where it is specified; ``""`` for one of one's own.
     rfc: str = ""
     #: The line in the reply to EHLO, or what makes it; ``None`` offers nothing to this session.
-    keyword: str | Callable[[Session], str | None]
+    keyword: str | _Offer
     #: Whether a session may use it; else it is not offered. `honoured` is for what is up to the delivery.
     usable: Callable[[Session], bool] = always
     #: The names of extensions that must be there as well.
@@ -172,14 +180,21 @@ class Extension:
 @dataclass(frozen=True, slots=True)
 class _Honoured:
     name: str
+    also: Callable[[Session], bool]
 
     def __call__(self, session: Session) -> bool:
-        return self.name in session.delivery.honours
+        return self.name in session.delivery.honours and self.also(session)
 
 
-def honoured(name: str) -> Callable[[Session], bool]:
-    """For the extension *name*, which is of use only where the delivery does what it asks for."""
-    return _Honoured(name)
+def honoured(name: str, also: Callable[[Session], bool] = always) -> Callable[[Session], bool]:
+    """For the extension *name*, which is of use only where the delivery does what it asks for, and *also* holds."""
+    return _Honoured(name, also)
+
+
+def _put_between(offers: Sequence[str | _Offer], made: Iterable[str | None]) -> tuple[str, ...]:
+    """*offers*, with what is *made* of those that are no texts, if it is anything."""
+    rest = iter(made)
+    return tuple(line for each in offers if (line := each if isinstance(each, str) else next(rest)))
 
 
 def _by_keyword(parameters: Iterable[Parameter[Any]]) -> Mapping[str, Parameter[Any]]:
@@ -216,6 +231,8 @@ class Registry:
         table.update((verb.name, verb) for verb in added)
         #: By name. Not to be changed: this is looked at for each command, and a proxy would double what that takes.
         self.verbs: Mapping[str, Verb[Any]] = table
+        #: Lines that were understood lately: the verb, and its argument.
+        self._lines: dict[bytes, tuple[Verb[Any], str]] = {}
         self.mail_parameters = _by_keyword(p for e in self.extensions for p in e.mail_parameters)
         self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
         changed = [e.reply_octets for e in self.extensions if e.reply_octets]
@@ -234,6 +251,17 @@ class Registry:
         #: The most that any verb adds to the length of a command line, in octets.
         self.greatest_allowance = max(self._allowances.values(), default=0)
 
+    def remember(self, line: bytes, verb: Verb[Any], argument: str) -> None:
+        """*line* is *verb* with *argument*, and may come again."""
+        if len(line) <= RECURRING_LINE:
+            if len(self._lines) >= REMEMBERED:
+                self._lines.clear()
+            self._lines[line] = verb, argument
+
+    def lines_within(self, limit: int) -> Mapping[bytes, tuple[Verb[Any], str]]:
+        """The lines that are remembered, for a connection whose command lines have *limit* octets at most."""
+        return self._lines if limit > RECURRING_LINE + len("\r\n") else {}
+
     def allowance(self, name: str) -> int:
         """Octets that the line of verb *name* may have beyond `Limits.command_line`."""
         return self._allowances.get(name, 0)
@@ -242,21 +270,27 @@ class Registry:
         """Whether there is an extension *name*, and *session* may use it."""
         return any(each.name == name and each.usable(session) for each in self.extensions)
 
-    def keywords(self, session: Session) -> list[str]:
+    def keywords(self, session: Session) -> Sequence[str]:
         """The lines of the reply to EHLO behind the first."""
-        offers = self._offers(frozenset(session.delivery.honours))
-        return [line for each in offers if (line := each if isinstance(each, str) else each(session))]
+        offers, put_between = self._offers(frozenset(session.delivery.honours))
+        return put_between(tuple([offer(session) for offer in offers]))
 
-    def _make_offers(self, honours: frozenset[str]) -> list[str | Callable[[Session], str | None]]:
-        """The lines of the reply to EHLO, or what makes them, where the delivery honours *honours*."""
-        offers = []
+    def _make_offers(
+        self, honours: frozenset[str]
+    ) -> tuple[Sequence[_Offer], Callable[[tuple[str | None, ...]], Sequence[str]]]:
+        """Where the delivery honours *honours*: those of the lines of the reply to EHLO that are made for each session,
+        and what puts them between the others. They are nearly always the same, so that is remembered."""
+        offers: list[str | _Offer] = []
         for each in self.extensions:
-            if isinstance(each.usable, _Honoured):
-                if each.usable.name in honours:
-                    offers.append(each.keyword)
-            else:
-                offers.append(each.keyword if each.usable is always else each.offer)
-        return offers + [verb.keyword for verb in self.verbs.values() if verb.keyword]
+            usable = each.usable
+            if isinstance(usable, _Honoured):
+                if usable.name not in honours:
+                    continue
+                usable = usable.also
+            offers.append(each.keyword if usable is always else each.offer)
+        offers += [verb.keyword for verb in self.verbs.values() if verb.keyword]
+        made = [each for each in offers if not isinstance(each, str)]
+        return made, lru_cache(maxsize=64)(partial(_put_between, offers))
 
     def help(self, topic: str, session: Session) -> str | None:
         """The text of HELP for *session*, of all verbs where *topic* is empty; ``None`` for an unknown topic."""

@@ -70,8 +70,8 @@ AUTH: Parameter[Mailbox | None] = Parameter(
 
 
 def _keyword(session: Session) -> str | None:
-    names = [mechanism.name for mechanism in offered(session)]
-    return " ".join(["AUTH", *names]) if names else None
+    mechanisms = offered(session)
+    return " ".join(["AUTH", *(each.name for each in mechanisms)]) if mechanisms else None
 
 
 def extension() -> Extension:

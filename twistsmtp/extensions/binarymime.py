@@ -14,7 +14,8 @@ __all__ = ["extension"]
 
 def _parse(session: Session, argument: str) -> Envelope:
     envelope = DATA.parse(session, argument)
-    if envelope.reverse_path.get(BODY) is Body.BINARYMIME:
+    path = envelope.reverse_path
+    if path.parameters and path.get(BODY) is Body.BINARYMIME:
         raise Refusal(session.replies.chunks_only)  # section 3: 503
     return envelope
 

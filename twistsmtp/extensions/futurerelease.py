@@ -20,12 +20,7 @@ __all__ = ["DAY", "HOLDFOR", "HOLDUNTIL", "Hold", "extension", "held"]
 #: Seconds of a day.
 DAY = 24 * 60 * 60
 
-_honoured = honoured("futurerelease")
-
-
-def _usable(session: Session) -> bool:
-    known = session.identity is not None or session.security.portal is None
-    return known and _honoured(session)
+_usable = honoured("futurerelease", lambda session: session.identity is not None or session.security.portal is None)
 
 
 @dataclass(frozen=True, slots=True)

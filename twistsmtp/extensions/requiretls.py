@@ -13,11 +13,7 @@ from twistsmtp.wire.grammar import GrammarError
 
 __all__ = ["REQUIRETLS", "extension"]
 
-_honoured = honoured("requiretls")
-
-
-def _usable(session: Session) -> bool:
-    return session.tls is not None and _honoured(session)
+_usable = honoured("requiretls", lambda session: session.tls is not None)
 
 
 def _parse(session: Session, value: str | None) -> bool:

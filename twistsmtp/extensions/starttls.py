@@ -36,6 +36,7 @@ def extension() -> Extension:
                 stages=Stage.CONNECTED | Stage.READY | Stage.BARRED,
                 usable=_usable,
                 idle=True,
+                recurs=True,
             ),
         ),
     )

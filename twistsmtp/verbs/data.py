@@ -62,6 +62,7 @@ DATA: Verb[Envelope] = Verb(
     parse=_parse,
     run=_run,
     stages=Stage.RCPT,
+    recurs=True,
     phase=Phase.DATA,
 )
 

@@ -5,15 +5,17 @@ from typing import Any
 
 from twistsmtp.session import Phase, Session
 from twistsmtp.verb import Verb
-from twistsmtp.wire.grammar import GrammarError, parse_hello
+from twistsmtp.wire.grammar import REMEMBERED, GrammarError, parse_hello
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["VERBS", "extended_hello"]
 
+_parse_name = lru_cache(REMEMBERED)(parse_hello)
+
 
 def _parse(verb: str, session: Session, argument: str) -> str:
     try:
-        return parse_hello(argument)
+        return _parse_name(argument)
     except GrammarError:
         # RFC 2034 section 4: no reply to HELO or EHLO carries an enhanced code.
         raise Refusal(session.replies.hello_syntax.fill(verb=verb)) from None
@@ -44,6 +46,7 @@ def extended_hello(name: str) -> Verb[str]:
         parse=partial(_parse, name),
         run=_ehlo,
         idle=True,
+        recurs=True,
         phase=Phase.HELLO,
     )
 
@@ -57,6 +60,7 @@ VERBS: tuple[Verb[Any], ...] = (
         parse=partial(_parse, "HELO"),
         run=_helo,
         idle=True,
+        recurs=True,
         phase=Phase.HELLO,
     ),
 )

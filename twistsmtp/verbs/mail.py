@@ -61,6 +61,7 @@ VERBS: tuple[Verb[Any], ...] = (
         parse=_parse,
         run=_run,
         stages=Stage.READY,
+        recurs=True,
         phase=Phase.MAIL,
     ),
 )

@@ -74,14 +74,14 @@ class Message:
 
     def __init__(self, session: Session, envelope: Envelope) -> None:
         self._session = session
-        self._transaction = session.current
-        self._transaction.opened = session.seconds()
+        self._transaction = transaction = session.current
+        transaction.opened = session.seconds()
         self._envelope = envelope
         self._hops = HopCount()
         #: What goes in front of the first octets, behind the policies' fields; ``None`` when that is done.
         self._front: bytes | None = received(session, envelope, time()) if session.delivery.wants_received else b""
         if session.checks.reads_message:
-            self._transaction.held = Held()
+            transaction.held = Held()
         #: Why the message will be refused; nothing more goes to the delivery then.
         self._refusal: Reply | None = None
         #: Set while the delivery works on what it was given; see `Intake`.
@@ -109,12 +109,12 @@ class Message:
         :raises Refusal: there is no end of a message that is refused; the connection is to end.
         """
         transaction, limits = self._transaction, self._session.limits
-        transaction.octets += len(octets)
+        total = transaction.octets = transaction.octets + len(octets)
         if self._refusal is not None:
-            if transaction.octets > 2 * limits.message_size + PATIENCE:
+            if total > 2 * limits.message_size + PATIENCE:
                 raise Refusal(self._refusal)
             return
-        if transaction.octets > limits.message_size:
+        if total > limits.message_size:
             self.refuse(self._session.replies.message_too_big.fill(limit=limits.message_size))
             return
         if self._hops.feed(octets) >= limits.hops:
@@ -150,7 +150,7 @@ class Message:
         if self._refusal is not None:
             return self._ended(self._refusal)
         try:
-            asked = self._session.ask(_MESSAGE, self._envelope)
+            asked = self._session.ask(_MESSAGE, self._envelope) if _MESSAGE in self._session.checks else None
             answer = self._commit(None) if asked is None else then(asked, self._commit)
             if answer is not None and is_later(answer):
                 driven = drive(answer)
@@ -168,6 +168,8 @@ class Message:
         delivery = self._transaction.delivery
         if self._transaction.held is not None:
             return self._hand_over(self._transaction.held)
+        if self._front is None:
+            return delivery.commit()
         front = self._take_front()
         return then(delivery.write(front), lambda _: delivery.commit()) if front else delivery.commit()
 
@@ -232,20 +234,20 @@ class Message:
 
     def _acknowledged(self, reply: Reply) -> Reply:
         """What parameters of MAIL make of a *reply* that takes the message."""
-        path = self._envelope.reverse_path
-        if reply.code < 300 and path.parameters:
-            for keyword, value in path.parameters.items():
-                taken = self._session.dialect.mail_parameters[keyword].taken
-                if taken is not None:
-                    reply = taken(self._session, value, reply)
+        for keyword, value in self._envelope.reverse_path.parameters.items() if reply.code < 300 else ():
+            taken = self._session.dialect.mail_parameters[keyword].taken
+            if taken is not None:
+                reply = taken(self._session, value, reply)
         return reply
 
     def _finish(self, reply: Reply) -> Reply:
-        if self._session.over:
+        session = self._session
+        if session.over:
             return reply  # the client is gone, and with it the whole transaction
-        reply = self._acknowledged(reply)
+        if self._envelope.reverse_path.parameters:
+            reply = self._acknowledged(reply)
         accepted = reply.code < 300
-        self._session.counts.message(accepted=accepted)
-        message_ended(self._session, self._transaction, "accepted" if accepted else printable(str(reply)))
-        self._session.finish()
+        session.counts.message(accepted=accepted)
+        message_ended(session, self._transaction, "accepted" if accepted else printable(str(reply)))
+        session.finish()
         return reply

@@ -114,6 +114,7 @@ VERBS: tuple[Verb[Any], ...] = (
         parse=_parse,
         run=_run,
         stages=Stage.MAIL | Stage.RCPT,
+        recurs=True,
         phase=Phase.RCPT,
     ),
 )

@@ -15,6 +15,9 @@ from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["VERBS"]
 
+# To look a member up in an enumeration takes about as long as a call, and every EHLO asks.
+_EVERYBODY, _USERS = Audience.EVERYBODY, Audience.USERS
+
 
 def _rset(session: Session, _: None) -> Reply:
     session.reset()
@@ -22,7 +25,8 @@ def _rset(session: Session, _: None) -> Reply:
 
 
 def _quit(session: Session, _: None) -> Close:
-    session.reset()
+    if session.transaction is not None:
+        session.reset()
     return Close(session.replies.bye)
 
 
@@ -37,7 +41,7 @@ def _help(session: Session, topic: str) -> Reply:
 def _may_ask(session: Session) -> bool:
     """Whether the client may know which mailboxes there are. Most who ask want them for spam (RFC 5321 section 7.3)."""
     audience = session.security.verify
-    return audience is Audience.EVERYBODY or (audience is Audience.USERS and user_of(session) is not None)
+    return audience is _EVERYBODY or (audience is _USERS and user_of(session) is not None)
 
 
 def _listed(session: Session, reply: Reply, *lines: str) -> Reply:
@@ -116,6 +120,7 @@ VERBS: tuple[Verb[Any], ...] = (
         parse=no_argument("RSET"),
         run=_rset,
         idle=True,
+        recurs=True,
     ),
     Verb(
         name="NOOP",
@@ -162,6 +167,7 @@ VERBS: tuple[Verb[Any], ...] = (
         help="End the connection.",
         parse=no_argument("QUIT"),
         run=_quit,
+        recurs=True,
         ends=True,
     ),
 )

@@ -23,9 +23,9 @@ LINE_LIMIT = 512
 
 
 @lru_cache(maxsize=256)
-def _prefixes(code: int, enhanced: str) -> tuple[str, str]:
-    """What the last line of a reply begins with, and what the others do. RFC 2034 section 4: the enhanced code stands
-    on every line of a multi-line reply.
+def _prefixes(code: int, enhanced: str) -> tuple[str, str, int]:
+    """What the last line of a reply begins with, what the others do, and the characters that a line has room for behind
+    that. RFC 2034 section 4: the enhanced code stands on every line of a multi-line reply.
 
     :raises ValueError: the code is out of range, or the enhanced code is of another class.
     """
@@ -33,17 +33,16 @@ def _prefixes(code: int, enhanced: str) -> tuple[str, str]:
         raise ValueError(f"a reply code is 200 to 599, not {code}")
     if enhanced and ord(enhanced[0]) - ord("0") != code // 100:
         raise ValueError(f"enhanced code {enhanced} is not of the class of {code}")
-    return (f"{code} {enhanced} ", f"{code}-{enhanced} ") if enhanced else (f"{code} ", f"{code}-")
+    last, continuing = (f"{code} {enhanced} ", f"{code}-{enhanced} ") if enhanced else (f"{code} ", f"{code}-")
+    # RFC 4954 section 4: a challenge may be longer.
+    return last, continuing, (12288 if code == 334 else LINE_LIMIT) - len(last) - len("\r\n")
 
 
 def _encode(code: int, enhanced: str, text: str) -> bytes:
     """The octets of a reply."""
-    prefix, continuing = _prefixes(code, enhanced)
-    room = LINE_LIMIT - len(prefix) - len("\r\n")
+    prefix, continuing, room = _prefixes(code, enhanced)
     if len(text) <= room and text.isascii() and text.isprintable():  # nearly all replies: one plain line
         return f"{prefix}{text}\r\n".encode("ascii")
-    if code == 334:  # RFC 4954 section 4: a challenge may be longer
-        room = 12288 - len("334 \r\n")
     *continued, last = (printable(line, room) for line in text.split("\n"))
     lines = [f"{continuing}{line}\r\n" for line in continued]
     lines.append(f"{prefix}{last}\r\n")
