@@ -1,12 +1,15 @@
 """Connections that send at once: what they send, in which order, and how they end."""
 
+import contextlib
 import errno
 import os
 import shutil
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor, tcp, unix
 from twisted.internet.defer import Deferred
@@ -36,6 +39,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from twistsmtp import eager as module
 from twistsmtp.eager import EagerServer, EagerUNIXServer, eager
 from twistsmtp.hub import Hub
 
@@ -49,11 +53,13 @@ class Socket:
     def __init__(self, answers: list[int | None]) -> None:
         self.answers = answers
         self.sent = b""
+        self.sends = 0
         self.shut: list[int] = []
 
     def send(self, octets: bytes) -> int:
+        self.sends += 1
         answer = self.answers.pop(0) if self.answers else len(octets)
-        if answer is None:
+        if answer is None or self.shut:
             raise OSError(errno.EPIPE, "the peer is gone")
         if answer == 0 and octets:
             raise OSError(errno.EWOULDBLOCK, "it would block")
@@ -76,19 +82,44 @@ class Socket:
         pass
 
 
+class ReadableSocket(Socket):
+    """One that *peer* can write to, too, and that an epoll can watch."""
+
+    def __init__(self, answers: list[int | None]) -> None:
+        super().__init__(answers)
+        self._ours, self.peer = socket.socketpair()
+
+    def recv(self, size: int) -> bytes:
+        return self._ours.recv(size)
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self._ours.setblocking(flag)
+
+    def close(self) -> None:
+        self._ours.close()
+        self.peer.close()
+
+
 class Recorder(Protocol):
-    """Remembers what it was sent, and how its connection ended."""
+    """Remembers what it was sent, and how its connection ended, and does what a test says with what comes."""
 
     reason: Failure | None = None
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
+        self.ends = 0
+        self.act: Callable[[], object] = lambda: None
 
     def dataReceived(self, data: bytes) -> None:
         self.received.append(data)
+        self.act()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
+        self.ends += 1
 
 
 @implementer(IFileDescriptorReceiver)
@@ -109,8 +140,12 @@ class HalfRecorder(Recorder):
 
     write_lost = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_lost: Callable[[], object] = lambda: None
+
     def readConnectionLost(self) -> None:
-        pass
+        self.read_lost()
 
     def writeConnectionLost(self) -> None:
         self.write_lost = True
@@ -119,9 +154,11 @@ class HalfRecorder(Recorder):
 class Connection:
     """A connection of a class, on a fake socket and in a fake reactor."""
 
+    sockets: Callable[[list[int | None]], Socket] = Socket
+
     def __init__(self, kind: Callable[..., tcp.Server], *answers: int | None, protocol: Recorder | None = None) -> None:
         self.reactor = MemoryReactorClock()
-        self.socket = Socket(list(answers))
+        self.socket = self.sockets(list(answers))
         self.protocol = protocol or Recorder()
         self.transport = kind(self.socket, self.protocol, ("192.0.2.1", 25), None, 0, self.reactor)
         self.protocol.makeConnection(self.transport)
@@ -131,17 +168,53 @@ class Connection:
         self.reactor.advance(0)
         if self.transport not in self.reactor.writers:
             return False
-        why = self.transport.doWrite()
+        self._end(self.transport.doWrite())
+        return True
+
+    def _end(self, why: Any) -> None:
         if why:
             self.reactor.removeReader(self.transport)
             self.reactor.removeWriter(self.transport)
             self.transport.connectionLost(Failure(why))
-        return True
 
     def run(self) -> None:
         """Turn until nothing is left to do."""
         while self.turn():
             pass
+
+    @property
+    def end(self) -> type[BaseException] | None:
+        """With what it has ended."""
+        return self.protocol.reason.type if self.protocol.reason else None
+
+
+class ReadConnection(Connection):
+    """A connection of a class that is read from, too: through *hub*, unless it is Twisted's own."""
+
+    sockets = ReadableSocket
+    socket: ReadableSocket
+
+    def __init__(
+        self, hub: Hub | None, kind: Callable[..., tcp.Server], *answers: int | None, protocol: Recorder | None = None
+    ) -> None:
+        self.hub = hub
+        super().__init__(partial(kind, hub=hub) if hub else kind, *answers, protocol=protocol)
+
+    def read(self, act: Callable[[], object], *others: "ReadConnection", octets: bytes = b"x") -> None:
+        """Have it read *octets*, of which *act* comes, in one round with *others*."""
+        self.protocol.act = act
+        self.socket.peer.send(octets)
+        for each in others:
+            each.socket.peer.send(b"x")
+        if self.hub:
+            self.hub.doRead()
+        elif self.transport in self.reactor.readers:
+            self._end(self.transport.doRead())
+
+    def close(self) -> None:
+        """End it, and leave nothing open."""
+        self.transport.connectionLost(Failure(ConnectionDone()))
+        self.socket.close()
 
 
 class PushProducer:
@@ -193,6 +266,71 @@ class PullProducer:
 
     def stopProducing(self) -> None:
         self.pieces.clear()
+
+
+class Pausable:
+    """A producer of either kind that writes when a test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
+
+
+class TLSClient:
+    """What a peer says in TLS on *connection*, of which it has read *start* octets."""
+
+    def __init__(self, connection: ReadConnection, start: int = 0) -> None:
+        self._socket = connection.socket
+        self._start = start
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+
+    def shake_hands(self) -> bool:
+        """Go on with that. False if it is the server's turn."""
+        self._take()
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._give()
+        return True
+
+    def record(self, octets: bytes) -> bytes:
+        """*octets* as they are to be sent."""
+        self._tls.write(octets)
+        return self._outgoing.read()
+
+    def read(self) -> bytes:
+        """All that the server has said before it ended TLS."""
+        self._take()
+        received = b""
+        while octets := self._tls.read(100):
+            received += octets
+        return received
+
+    def close(self) -> None:
+        """End TLS."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._give()
+
+    def _take(self) -> None:
+        self._incoming.write(self._socket.sent[self._start :])
+        self._start = len(self._socket.sent)
+
+    def _give(self) -> None:
+        self._socket.peer.send(self._outgoing.read())
 
 
 class WriteTests(SynchronousTestCase):
@@ -448,63 +586,464 @@ class ProducerTests(SynchronousTestCase):
         self.assertIsNotNone(connection.protocol.reason)
 
 
+class RoundTests(SynchronousTestCase):
+    """Octets and ends while several connections are read."""
+
+    def setUp(self) -> None:
+        self.hub = Hub(MemoryReactorClock())
+        self.other = self.accept()
+
+    def accept(self, *answers: int | None, protocol: Recorder | None = None) -> ReadConnection:
+        """A new connection of the hub."""
+        connection = ReadConnection(self.hub, EagerServer, *answers, protocol=protocol)
+        self.addCleanup(connection.close)
+        return connection
+
+    def read(
+        self, connection: ReadConnection, *actions: tuple[Any, ...], octets: bytes = b"x"
+    ) -> list[tuple[bytes, bool]]:
+        """Have *connection* read *octets* in one round with another, and call methods of it meanwhile.
+
+        :returns: what had been sent behind each call, and whether the connection had ended.
+        """
+        seen: list[tuple[bytes, bool]] = []
+
+        def act() -> None:
+            for name, *arguments in actions:
+                getattr(connection.transport, name)(*arguments)
+                seen.append((connection.socket.sent, connection.end is not None))
+
+        connection.read(act, self.other, octets=octets)
+        self.assertEqual(len(seen), len(actions))
+        return seen
+
+    def alone(self, connection: ReadConnection, *actions: tuple[Any, ...]) -> None:
+        """The same, with *connection* alone in the round."""
+        connection.read(lambda: [getattr(connection.transport, name)(*arguments) for name, *arguments in actions])
+
+    def never_a_writer(self, connection: ReadConnection) -> None:
+        self.patch(connection.reactor, "addWriter", self.fail)
+
+    # --- octets -----------------------------------------------------------------------------------------------
+
+    def test_one_send(self) -> None:
+        connection = self.accept()
+        seen = self.read(connection, ("write", b"one "), ("write", b""), ("writeSequence", [b"two ", b"three"]))
+        self.assertEqual(seen, [(b"", False)] * 3)
+        self.assertEqual((connection.socket.sent, connection.socket.sends), (b"one two three", 1))
+
+    def test_alone(self) -> None:
+        connection = self.accept()
+        self.alone(connection, ("write", b"one "), ("write", b"two"))
+        self.assertEqual((connection.socket.sent, connection.socket.sends), (b"one two", 2))
+
+    def test_nothing(self) -> None:
+        connection = self.accept()
+        self.read(connection, ("write", b""), ("writeSequence", []))
+        self.assertEqual(connection.socket.sends, 0)
+
+    def test_not_octets(self) -> None:
+        text: Any = "text"
+        for first in (b"", b"x"):
+            connection = self.accept()
+            connection.transport.write(first)
+            connection.read(partial(connection.transport.write, text), self.other)
+            self.assertIs(connection.end, TypeError)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
+
+    def test_much(self) -> None:
+        """There is an end to what is put aside: more than that goes out at once, in one with all before."""
+        size = module._ASIDE
+        connection = self.accept()
+        seen = self.read(
+            connection, ("write", b"a" * size), ("write", b"b"), ("write", b"c"), ("write", b"d"), ("write", b"e")
+        )
+        much = b"a" * size + b"bc"
+        self.assertEqual([sent for sent, _ in seen], [b"", b"", much, much, much])
+        self.assertEqual((connection.socket.sent, connection.socket.sends), (much + b"de", 2))
+
+    def test_rest_waits(self) -> None:
+        connection = self.accept(3)
+        self.read(connection, ("write", b"abc"), ("write", b"def"))
+        self.assertEqual(connection.socket.sent, b"abc")
+        self.read(connection, ("write", b"ghi"))
+        self.assertEqual(connection.socket.sent, b"abc")
+        connection.run()
+        self.assertEqual(connection.socket.sent, b"abcdefghi")
+        self.read(connection, ("write", b"jkl"))
+        self.assertEqual(connection.socket.sent, b"abcdefghijkl")
+
+    def test_rest_of_much_waits(self) -> None:
+        size = module._ASIDE + 1
+        connection = self.accept(3)
+        self.read(connection, ("write", b"a" * size), ("write", b"b"), ("write", b"c"))
+        self.assertEqual(connection.socket.sent, b"aaa")
+        connection.run()
+        self.assertEqual(connection.socket.sent, b"a" * size + b"bc")
+
+    def test_would_block(self) -> None:
+        connection = self.accept(0)
+        self.read(connection, ("write", b"abc"), ("write", b"def"))
+        self.assertEqual(connection.socket.sent, b"")
+        connection.run()
+        self.assertEqual(connection.socket.sent, b"abcdef")
+
+    def test_peer_gone(self) -> None:
+        for actions in ([("write", b"abc")], [("write", b"abc"), ("loseConnection",)]):
+            connection = self.accept(None, None)
+            self.read(connection, *actions)
+            self.assertIsNone(connection.end)
+            connection.run()
+            self.assertIs(connection.end, ConnectionLost)
+
+    def test_write_when_lost(self) -> None:
+        connection = self.accept()
+        self.read(connection, ("connectionLost", Failure(ConnectionDone())), ("write", b"abc"), ("loseConnection",))
+        self.assertEqual((connection.socket.sent, connection.transport.disconnecting), (b"", 0))
+
+    # --- ends -------------------------------------------------------------------------------------------------
+
+    def test_close(self) -> None:
+        """It asks for no turn of the reactor, and the protocol is not told while it is called."""
+        for read in (self.read, self.alone):
+            connection = self.accept()
+            self.never_a_writer(connection)
+            read(connection, ("write", b"bye"), ("loseConnection",), ("loseConnection",))
+            self.assertEqual((connection.socket.sent, connection.socket.shut), (b"bye", [socket.SHUT_RDWR]))
+            self.assertEqual((connection.end, connection.protocol.ends), (ConnectionDone, 1))
+        seen = self.read(self.accept(), ("write", b"bye"), ("loseConnection",))
+        self.assertEqual(seen, [(b"", False)] * 2)
+
+    def test_close_behind_what_waits(self) -> None:
+        for read in (self.read, self.alone):
+            connection = self.accept(1, 1, 0)
+            read(connection, ("write", b"bye"), ("loseConnection",))
+            self.assertIsNone(connection.end)
+            connection.run()
+            self.assertEqual((connection.socket.sent, connection.end), (b"bye", ConnectionDone))
+
+    def test_close_behind_what_waited_before(self) -> None:
+        connection = self.accept(1, 0)
+        connection.transport.write(b"one ")
+        self.read(connection, ("write", b"two"), ("loseConnection",))
+        self.assertIsNone(connection.end)
+        connection.run()
+        self.assertEqual((connection.socket.sent, connection.end), (b"one two", ConnectionDone))
+
+    def test_write_behind_close(self) -> None:
+        """Twisted still sends it, in order; so does this."""
+        connection = self.accept()
+        self.read(connection, ("write", b"bye "), ("loseConnection",), ("write", b"late"))
+        connection.run()
+        self.assertEqual((connection.socket.sent, connection.end), (b"bye late", ConnectionDone))
+
+    def test_abort(self) -> None:
+        connection = self.accept(1)
+        self.read(connection, ("write", b"421"), ("abortConnection",), ("write", b"late"))
+        connection.run()
+        self.assertEqual((connection.socket.sent, connection.end), (b"4", ConnectionAborted))
+        self.assertEqual(connection.socket.shut, [])
+
+    def test_abort_and_close(self) -> None:
+        for actions in (["loseConnection", "abortConnection"], ["abortConnection", "loseConnection"]):
+            connection = self.accept()
+            self.read(connection, ("write", b"421"), *((action,) for action in actions))
+            self.assertIsNone(connection.end)
+            connection.run()
+            self.assertEqual((connection.socket.sent, connection.end), (b"421", ConnectionAborted))
+            self.assertEqual((connection.socket.shut, connection.protocol.ends), ([], 1))
+
+    def test_half_close(self) -> None:
+        connection = self.accept(1, protocol=HalfRecorder())
+        self.read(connection, ("write", b"abc"), ("loseWriteConnection",))
+        self.assertEqual((connection.socket.sent, connection.socket.shut), (b"a", []))
+        connection.run()
+        self.assertEqual((connection.socket.sent, connection.socket.shut), (b"abc", [socket.SHUT_WR]))
+        producer = Pausable()
+        self.read(
+            connection,
+            ("write", b"late"),
+            ("registerProducer", producer, False),
+            ("loseConnection",),
+            ("write", b"late"),
+        )
+        connection.run()
+        self.assertEqual((connection.socket.sent, connection.end), (b"abc", ConnectionDone))
+        self.assertEqual(producer.calls, ["resume", "stop"])
+
+    def test_half_close_and_close(self) -> None:
+        for actions in (["loseConnection", "loseWriteConnection"], ["loseWriteConnection", "loseConnection"]):
+            connection = self.accept(1, protocol=HalfRecorder())
+            self.read(connection, ("write", b"abc"), *((action,) for action in actions))
+            connection.run()
+            self.assertEqual((connection.socket.sent, connection.end), (b"abc", ConnectionDone))
+
+    def test_turn_within_a_round(self) -> None:
+        """Somebody has the reactor turn while they are called: it finds nothing to end before the rest is sent."""
+        connection = self.accept(1, protocol=HalfRecorder())
+
+        def act() -> None:
+            connection.transport.write(b"abc")
+            connection.transport.loseWriteConnection()
+            connection.run()
+
+        connection.read(act, self.other)
+        self.assertEqual((connection.socket.sent, connection.socket.shut), (b"abc", [socket.SHUT_WR]))
+
+    def test_peer_ends(self) -> None:
+        """Protocols that live on with half a connection close it when they are told."""
+        protocol = HalfRecorder()
+        connection = self.accept(protocol=protocol)
+        self.never_a_writer(connection)
+        protocol.read_lost = lambda: [connection.transport.write(b"bye"), connection.transport.loseConnection()]
+        connection.socket.peer.shutdown(socket.SHUT_WR)
+        self.other.read(lambda: None)
+        self.assertEqual((connection.socket.sent, connection.end), (b"bye", ConnectionDone))
+
+    def test_lost(self) -> None:
+        """Somebody ends it, and nothing of it is kept, not even by who was to be paused."""
+        connection = self.accept(1)
+        producer = PushProducer(connection.transport, [])
+        self.read(
+            connection,
+            ("registerProducer", producer, True),
+            ("write", b"a" * (EagerServer.bufferSize + 2)),
+            ("connectionLost", Failure(ConnectionLost())),
+            ("connectionLost", Failure(ConnectionDone())),
+        )
+        self.assertEqual((connection.socket.sent, connection.end, connection.protocol.ends), (b"a", ConnectionLost, 1))
+        self.assertEqual(producer.pauses, 0)
+        self.assertEqual(connection.reactor.writers, set())
+
+    # --- producers --------------------------------------------------------------------------------------------
+
+    def test_producers_come_behind(self) -> None:
+        for kind in (PushProducer, PullProducer):
+            for answers in ((), (1, 0), (0,)):
+                connection = self.accept(*answers)
+                producer = kind(connection.transport, [b"b", b"c"])
+                register = ("registerProducer", producer, kind is PushProducer)
+                self.read(connection, ("write", b"a"), register)
+                producer.resumeProducing()
+                connection.run()
+                self.assertEqual(connection.socket.sent, b"abc")
+
+    def test_close_waits_for_a_producer_that_was_paused(self) -> None:
+        """And goes on by itself, some time later. A second word to close does not change that."""
+        connection = self.accept(0)
+        transport = connection.transport
+        producer = Pausable()
+        transport.registerProducer(producer, True)
+        transport.write(b"a" * (EagerServer.bufferSize + 1))
+        self.read(connection, ("loseConnection",))
+        connection.run()
+        self.assertEqual((producer.calls, connection.end), (["pause", "resume"], None))
+        self.other.read(transport.loseConnection, self.accept())
+        connection.run()
+        self.assertIsNone(connection.end)
+        transport.write(b"b")
+        connection.run()
+        self.assertEqual((connection.socket.sent[-2:], connection.end), (b"ab", ConnectionDone))
+
+    def test_close_waits_for_another_producer(self) -> None:
+        """As Twisted asks one to go on if one before it was paused."""
+        connection = self.accept(0)
+        transport = connection.transport
+        transport.registerProducer(Pausable(), True)
+        transport.write(b"a" * (EagerServer.bufferSize + 1))
+        transport.unregisterProducer()
+        connection.run()
+        producer = Pausable()
+        self.read(connection, ("registerProducer", producer, True), ("loseConnection",))
+        connection.run()
+        self.assertEqual((producer.calls, connection.end), (["resume"], None))
+        transport.unregisterProducer()
+        connection.run()
+        self.assertIs(connection.end, ConnectionDone)
+
+    def test_producer_behind_close(self) -> None:
+        for pieces in (b"", b"bc"):
+            connection = self.accept()
+            producer = PullProducer(connection.transport, [b"%c" % piece for piece in pieces])
+            self.read(connection, ("write", b"a"), ("loseConnection",), ("registerProducer", producer, False))
+            connection.run()
+            self.assertEqual((connection.socket.sent, connection.end), (b"a" + pieces, ConnectionDone))
+
+    def test_producer_behind_close_that_has_nothing_yet(self) -> None:
+        connection = self.accept()
+        producer = Pausable()
+        self.read(connection, ("loseConnection",), ("registerProducer", producer, False))
+        connection.run()
+        self.assertEqual((producer.calls, connection.end), (["resume", "resume"], None))
+        connection.transport.unregisterProducer()
+        connection.run()
+        self.assertIs(connection.end, ConnectionDone)
+
+    # --- UNIX sockets, and TLS --------------------------------------------------------------------------------
+
+    def test_open_files(self) -> None:
+        """They go out behind what was put aside, with what comes behind them."""
+        ours, peer = socket.socketpair()
+        self.addCleanup(peer.close)
+        protocol = Recorder()
+        reactor = MemoryReactorClock()
+        transport = EagerUNIXServer(ours, protocol, b"", None, 0, reactor, hub=self.hub)
+        protocol.makeConnection(transport)
+        self.addCleanup(transport.connectionLost, Failure(ConnectionDone()))
+
+        def act() -> None:
+            transport.write(b"abc")
+            transport.sendFileDescriptor(peer.fileno())
+            transport.write(b"def")
+
+        protocol.act = act
+        peer.send(b"x")
+        self.other.read(lambda: None)
+        self.assertEqual(reactor.writers, {transport})
+        transport.doWrite()
+        octets, [number], _, _ = socket.recv_fds(peer, 100, 1)
+        os.close(number)
+        self.assertEqual(octets + peer.recv(100), b"abcdef")
+
+    def test_start_tls(self) -> None:
+        """The reply to STARTTLS is the last in plain text, and the end of TLS goes out with the last reply."""
+        connection = self.accept()
+        self.never_a_writer(connection)
+        server = PrivateCertificate.loadPEM(certificate_pem()).options()
+        self.read(connection, ("write", b"ready "), ("startTLS", server))
+        self.assertEqual(connection.socket.sent, b"ready ")
+        client = TLSClient(connection, len(b"ready "))
+        while not client.shake_hands():
+            self.other.read(lambda: None, self.accept())
+        self.other.read(lambda: None, self.accept())
+
+        sends = connection.socket.sends
+        actions = ("write", b"bye "), ("write", b"bye"), ("loseConnection",), ("write", b"late")
+        self.read(connection, *actions, octets=client.record(b"QUIT"))
+        self.assertEqual(connection.socket.sends, sends + 1)
+        self.assertEqual(client.read(), b"bye bye")
+        self.assertIsNone(connection.end)
+        client.close()
+        self.other.read(lambda: None, self.accept())
+        self.assertIs(connection.end, ConnectionDone)
+
+    def test_producer_behind_the_end_of_tls(self) -> None:
+        """It is told to stop, and holds up nothing."""
+        connection = self.accept()
+        self.alone(connection, ("startTLS", PrivateCertificate.loadPEM(certificate_pem()).options()))
+        client = TLSClient(connection)
+        while not client.shake_hands():
+            self.hub.doRead()
+        self.hub.doRead()
+        producer = Pausable()
+        client.close()
+
+        def act() -> None:
+            connection.transport.doRead()
+            connection.transport.registerProducer(producer, False)
+
+        self.other.read(act)
+        self.assertEqual((producer.calls, connection.end), (["stop"], ConnectionDone))
+
+
 #: What a program may do with a connection, as the tests of equality play it.
-STEPS = st.one_of(
+WRITES = st.one_of(
     st.tuples(st.just("write"), st.binary(max_size=12)),
     st.tuples(st.just("writeSequence"), st.lists(st.binary(max_size=4), max_size=3)),
-    st.tuples(st.just("turn"), st.none()),
-    st.tuples(st.just("push"), st.lists(st.binary(min_size=1, max_size=8), max_size=4)),
-    st.tuples(st.just("pull"), st.lists(st.binary(min_size=1, max_size=8), max_size=4)),
 )
-ENDS = st.sampled_from(["", "loseConnection", "loseWriteConnection", "abortConnection"])
+PRODUCERS = st.tuples(st.sampled_from(["push", "pull"]), st.lists(st.binary(min_size=1, max_size=8), max_size=4))
+#: And may do while it is read: alone, with another in one round, or (None) not at all.
+SHARED = st.sampled_from([None, False, True])
+STEPS: st.SearchStrategy[Any] = st.one_of(
+    st.tuples(st.just("turn"), st.just([]), SHARED),
+    st.tuples(
+        st.just("act"),
+        st.builds(list.__add__, st.lists(WRITES, max_size=4), st.lists(PRODUCERS, max_size=1)),
+        SHARED,
+    ),
+)
+ENDS = st.lists(st.sampled_from(["loseConnection", "loseWriteConnection", "abortConnection"]), max_size=3)
 
 
-def play(
-    kind: Callable[..., tcp.Server], answers: list[int | None], steps: list[Any], end: str, turns: int
-) -> tuple[object, ...]:
-    """What becomes of a connection that all this is done with."""
+class Play:
+    """A connection that a program has, in a hub if it is one of ours, and what is done with it."""
 
-    class Small(kind):  # type: ignore[misc, valid-type]  # the class is the parameter
-        bufferSize = 6  # noqa: N815  # Twisted's name
+    def __init__(self, hub: Hub | None, kind: Callable[..., tcp.Server], answers: list[int | None]) -> None:
+        class Small(kind):  # type: ignore[misc, valid-type]  # the class is the parameter
+            bufferSize = 6  # noqa: N815  # Twisted's name
 
-    connection = Connection(Small, *answers, protocol=HalfRecorder())
-    transport = connection.transport
-    for name, argument in steps:
-        # What others write while a producer is registered may go before or behind what that one writes.
-        if name == "turn":
+        self.connection = ReadConnection(hub, Small, *answers, protocol=HalfRecorder())
+        self.other = ReadConnection(hub, kind)
+
+    def do(self, actions: list[Any], shared: bool | None) -> None:
+        """Do all this with it."""
+        transport = self.connection.transport
+
+        def act() -> None:
+            for name, *arguments in actions:
+                if name == "push":
+                    PushProducer(transport, list(*arguments)).start()
+                elif name == "pull":
+                    transport.registerProducer(PullProducer(transport, list(*arguments)), False)
+                else:
+                    getattr(transport, name)(*arguments)
+
+        if shared is None:
+            act()
+        else:
+            self.connection.read(act, *[self.other] * shared)
+
+    def run(
+        self, steps: list[Any], ends: list[str], shared: bool | None, turns: int
+    ) -> tuple[bytes, list[int], type[BaseException] | None]:
+        """What becomes of it."""
+        connection = self.connection
+        for name, actions, together in steps:
+            # What others write while a producer is registered may go before or behind what that one writes.
+            if name == "turn":
+                connection.turn()
+            elif connection.transport.producer is not None:
+                connection.run()
+            self.do(actions, together)
+        for _ in range(turns):
             connection.turn()
-        elif transport.producer is not None:
+        if connection.transport.producer is not None or "abortConnection" in ends:
             connection.run()
-        if name == "push":
-            PushProducer(transport, list(argument)).start()
-        elif name == "pull":
-            transport.registerProducer(PullProducer(transport, list(argument)), False)
-        elif name != "turn":
-            getattr(transport, name)(argument)
-    for _ in range(turns):
-        connection.turn()
-    if transport.producer is not None or end == "abortConnection":
+        if ends:
+            self.do([*((end,) for end in ends), ("write", b"late")], shared)
         connection.run()
-    if end:
-        getattr(transport, end)()
-        transport.write(b"late")
-    connection.run()
-    reason = connection.protocol.reason
-    return connection.socket.sent, connection.socket.shut, reason and reason.type
+        return connection.socket.sent, connection.socket.shut, connection.end
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        self.connection.close()
+        self.other.close()
 
 
 class EqualityTests(SynchronousTestCase):
     """Whatever is done with it, a connection of ours ends up where one of Twisted's does."""
 
+    def setUp(self) -> None:
+        self.patch(module, "_ASIDE", 6)
+
+    @settings(max_examples=300)
     @given(
         st.lists(st.integers(0, 9), max_size=12),
         st.lists(STEPS, max_size=12),
         ENDS,
+        SHARED,
         st.integers(0, 3),
     )
-    def test_the_same_octets_and_end(self, answers: list[Any], steps: list[Any], end: str, turns: int) -> None:
-        expected = play(tcp.Server, list(answers), steps, end, turns)
-        self.assertEqual(play(EagerServer, list(answers), steps, end, turns), expected)
+    def test_the_same_octets_and_end(
+        self, answers: list[Any], steps: list[Any], ends: list[str], shared: bool | None, turns: int
+    ) -> None:
+        stock, ours = Play(None, tcp.Server, answers), Play(Hub(MemoryReactorClock()), EagerServer, answers)
+        try:
+            expected = stock.run(steps, ends, shared, turns)
+            self.assertEqual(ours.run(steps, ends, shared, turns), expected)
+        finally:
+            stock.close()
+            ours.close()
 
 
 #: More than sockets whose buffers are small take at once.

@@ -5,6 +5,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IReadDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
@@ -20,7 +22,7 @@ from zope.interface.verify import verifyObject
 
 from twistsmtp import hub as module
 from twistsmtp.eager import EagerServer
-from twistsmtp.hub import BATCH, Hub
+from twistsmtp.hub import BATCH, ROUND, Hub
 from twistsmtp.openfiles import raise_file_limit
 
 
@@ -53,6 +55,30 @@ class HalfReader(Reader):
 
     def writeConnectionLost(self) -> None:
         pass
+
+
+def in_turn(*functions: Callable[[], object]) -> Callable[[], object]:
+    """One function that calls them all."""
+    return lambda: [function() for function in functions]
+
+
+class Producer:
+    """Writes more than a socket takes, and raises an exception when it is told so."""
+
+    is_stopped = False
+
+    def __init__(self, transport: EagerServer) -> None:
+        self._transport = transport
+
+    def start(self) -> None:
+        self._transport.registerProducer(self, True)
+        self._transport.write(bytes(1_000_000))
+
+    def pauseProducing(self) -> None:
+        raise TypeError
+
+    def stopProducing(self) -> None:
+        self.is_stopped = True
 
 
 class Accepted:
@@ -159,6 +185,15 @@ class ReadTests(HubTestCase):
         self.hub.doRead()
         self.assertEqual(third.protocol.received, [b"x"])
 
+    def test_never_more_than_a_batch(self) -> None:
+        """Three that always have something: the last round is not for all of them."""
+        accepted = [self.accept() for _ in range(3)]
+        for each in accepted:
+            each.protocol.act = lambda each=each: each.peer.send(b"x")  # type: ignore[misc]  # mypy knows no defaults
+            each.peer.send(b"x")
+        self.hub.doRead()
+        self.assertEqual(sum(len(each.protocol.received) for each in accepted), BATCH)
+
     def test_pause(self) -> None:
         paused, other = self.accept(), self.accept()
         paused.transport.pauseProducing()
@@ -192,6 +227,239 @@ class ReadTests(HubTestCase):
         other.peer.send(b"x")
         self.hub.doRead()
         self.assertEqual(len(one.protocol.received + other.protocol.received), 1)
+
+
+class RoundTests(HubTestCase):
+    """What is done when all of a round have been read. How that goes is for `tests.test_eager` to say."""
+
+    def accept_many(self, number: int, answer: bytes = b"x") -> list[Accepted]:
+        """Connections that all have something to read, and to answer to it."""
+        accepted = [self.accept() for _ in range(number)]
+        for each in accepted:
+            each.protocol.act = partial(each.transport.write, answer)
+            each.peer.setblocking(False)
+            each.peer.send(b"x")
+        return accepted
+
+    def answers(self, accepted: list[Accepted]) -> list[bytes]:
+        """What has been sent to each by now, and not been taken."""
+        return [each.peer.recv(100) if select.select([each.peer], [], [], 0)[0] else b"" for each in accepted]
+
+    def ends(self, accepted: list[Accepted]) -> list[type[BaseException] | None]:
+        """With what each has ended."""
+        return [each.protocol.reason.type if each.protocol.reason else None for each in accepted]
+
+    def watch(self, accepted: list[Accepted]) -> list[list[bytes]]:
+        """What has been sent to them, once for each time that one of them is read."""
+        seen: list[list[bytes]] = []
+        for each in accepted:
+            each.protocol.act = in_turn(each.protocol.act, lambda: seen.append(self.answers(accepted)))
+        return seen
+
+    def test_answers_leave_when_all_have_been_read(self) -> None:
+        accepted = self.accept_many(ROUND)
+        seen = self.watch(accepted)
+        self.hub.doRead()
+        self.assertEqual(seen, [[b""] * ROUND] * ROUND)
+        self.assertEqual(self.answers(accepted), [b"x"] * ROUND)
+
+    def test_nobody_waits_for_more_than_a_round(self) -> None:
+        accepted = self.accept_many(ROUND * 2)
+        seen = self.watch(accepted)
+        self.hub.doRead()
+        self.assertEqual([each.count(b"x") for each in seen], [0] * ROUND + [ROUND] + [0] * (ROUND - 1))
+        self.assertEqual(self.answers(accepted).count(b"x"), ROUND)
+
+    def test_answer_of_one_leaves_at_once(self) -> None:
+        accepted = self.accept_many(1)
+        seen = self.watch(accepted)
+        self.hub.doRead()
+        self.assertEqual(seen, [[b"x"]])
+
+    def test_between_rounds(self) -> None:
+        """What is written then does not wait for another."""
+        accepted = self.accept_many(3)
+        self.hub.doRead()
+        self.answers(accepted)
+        for each in accepted:
+            each.transport.write(b"y")
+        self.assertEqual(self.answers(accepted), [b"y"] * 3)
+        self.assertEqual((self.hub.round, self.hub.shared_round), (None, None))
+
+    def test_one_after_several(self) -> None:
+        """The second round of the same turn has one of them alone."""
+        accepted = self.accept_many(2)
+        accepted[0].protocol.act = in_turn(accepted[0].protocol.act, partial(accepted[0].peer.send, b"again"))
+        seen = self.watch(accepted)
+        self.hub.doRead()
+        self.assertEqual(seen, [[b"", b""], [b"", b""], [b"xx", b"x"]])
+
+    def test_answer_to_another(self) -> None:
+        """What is written to one that is not read in this round goes out at its end, too."""
+        accepted, quiet = self.accept_many(2), self.accept()
+        accepted[0].protocol.act = partial(quiet.transport.write, b"hello")
+        seen = self.watch([accepted[0], quiet])
+        self.hub.doRead()
+        self.assertEqual(seen, [[b"", b""]])
+        self.assertEqual(self.answers([quiet]), [b"hello"])
+
+    def test_answer_through_another_hub(self) -> None:
+        """There is no round there."""
+        accepted = self.accept_many(2)
+        other = Accepted(Hub(self.reactor), Reader())
+        self.addCleanup(other.peer.close)
+        self.addCleanup(other.lose)
+        seen: list[list[bytes]] = []
+        accepted[0].protocol.act = in_turn(
+            partial(other.transport.write, b"hello"), lambda: seen.append(self.answers([other]))
+        )
+        self.hub.doRead()
+        self.assertEqual(seen, [[b"hello"]])
+
+    def test_failures(self) -> None:
+        """Whatever one of them raises, its answer and those of all others go out."""
+        for error in (ZeroDivisionError, SystemExit, KeyboardInterrupt, GeneratorExit):
+            accepted = self.accept_many(5)
+
+            def act(each: Accepted = accepted[2], error: type[BaseException] = error) -> None:
+                each.transport.write(b"x")
+                raise error
+
+            accepted[2].protocol.act = act
+            self.hub.doRead()
+            self.assertEqual(self.answers(accepted), [b"x"] * 5)
+            self.assertEqual(self.ends(accepted), [None, None, error, None, None])
+            self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+
+    def test_failure_at_the_end(self) -> None:
+        """Whoever is asked to write less and raises an exception ends with that, and no other does."""
+        accepted = self.accept_many(5)
+        producers: list[Producer] = []
+        for each in accepted[:2]:
+            each.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            producers.append(Producer(each.transport))
+            each.protocol.act = producers[-1].start
+        self.hub.doRead()
+        self.assertEqual(self.ends(accepted), [TypeError, TypeError, None, None, None])
+        self.assertEqual(self.answers(accepted[2:]), [b"x"] * 3)
+        self.assertEqual([each.is_stopped for each in producers], [True, True])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_interrupt(self) -> None:
+        """Even where Twisted has an exception pass, answers go out, and none is put aside from then on."""
+        accepted = self.accept_many(5)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        accepted[4].protocol.act, accepted[4].protocol.end = (lambda: 1 // 0), interrupt
+        self.assertRaises(KeyboardInterrupt, self.hub.doRead)
+        self.assertEqual(self.answers(accepted[:4]), [b"x"] * 4)
+        self.test_between_rounds()
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_interrupt_at_the_end(self) -> None:
+        """That of one that is closed: all others settle."""
+        accepted = self.accept_many(5)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        accepted[0].protocol.act, accepted[0].protocol.end = accepted[0].transport.loseConnection, interrupt
+        self.hub.doRead()
+        self.assertEqual(self.answers(accepted[1:]), [b"x"] * 4)
+        self.assertEqual(self.ends(accepted), [ConnectionDone, None, None, None, None])
+        self.assertEqual(len(self.flushLoggedErrors(KeyboardInterrupt)), 1)
+
+    def test_closed_by_all(self) -> None:
+        """The hub is left by everybody in its own round, and has no epoll any more."""
+        accepted = self.accept_many(3, b"bye")
+        number = self.hub.fileno()
+        for each in accepted:
+            each.protocol.act = in_turn(each.protocol.act, each.transport.loseConnection)
+        self.hub.doRead()
+        self.assertEqual(self.answers(accepted), [b"bye"] * 3)
+        self.assertEqual([each.peer.recv(100) for each in accepted], [b""] * 3)
+        self.assertEqual(self.ends(accepted), [ConnectionDone] * 3)
+        self.assertEqual((self.reactor.readers, self.reactor.writers), (set(), set()))
+        self.assertRaises(OSError, os.fstat, number)
+        self.assertEqual(self.hub.fileno(), -1)
+
+    def test_written_at_the_end(self) -> None:
+        """What a protocol writes to others when it is told of its end goes out at once: all have been read."""
+        one, other = accepted = self.accept_many(2)
+        seen: list[list[bytes]] = []
+        one.protocol.act = one.transport.loseConnection
+        one.protocol.end = in_turn(partial(other.transport.write, b"y"), lambda: seen.append(self.answers([other])))
+        self.hub.doRead()
+        self.assertEqual(seen, [[b"xy"]])
+        self.assertEqual(self.ends(accepted), [ConnectionDone, None])
+
+    def test_new_ones_at_the_end_of_all(self) -> None:
+        """They are read in the same turn, by an epoll of their own."""
+        accepted = self.accept_many(2)
+        new: list[Accepted] = []
+        for each in accepted:
+            each.protocol.act = each.transport.loseConnection
+            each.protocol.end = lambda: new.extend(self.accept_many(1))
+        self.hub.doRead()
+        self.assertEqual([each.protocol.received for each in new], [[b"x"]] * 2)
+        self.assertEqual(self.answers(new), [b"x"] * 2)
+
+    def test_closed_by_another(self) -> None:
+        """Both have something: the first to be read closes the other, which is not read any more."""
+        one, other = accepted = self.accept_many(2)
+        one.protocol.act, other.protocol.act = other.transport.loseConnection, one.transport.loseConnection
+        self.hub.doRead()
+        self.assertEqual(len(one.protocol.received + other.protocol.received), 1)
+        self.assertEqual(self.ends(accepted).count(ConnectionDone), 1)
+
+    def test_reactor_ends_all_in_the_middle(self) -> None:
+        """What was put aside goes out."""
+        accepted, quiet = self.accept_many(2), self.accept()
+        for each in accepted:
+            end_all = partial(self.hub.connectionLost, Failure(ConnectionLost()))
+            each.protocol.act = in_turn(partial(quiet.transport.write, b"bye"), end_all)
+        self.hub.doRead()
+        self.assertEqual(self.answers([quiet]), [b"bye"])
+        self.assertEqual(self.ends([*accepted, quiet]), [ConnectionLost] * 3)
+
+    def test_round_within_a_round(self) -> None:
+        """Somebody has the reactor turn while they are called: what goes out before that goes out first."""
+        accepted = self.accept_many(2)
+
+        def act() -> None:
+            each = next(each for each in accepted if each.protocol.received)
+            each.transport.write(b"one ")
+            for other in accepted:
+                other.protocol.act = lambda: each.transport.write(b"two ")
+            each.peer.send(b"y")
+            self.hub.doRead()
+            each.transport.write(b"three ")
+            each.transport.loseConnection()
+
+        for each in accepted:
+            each.protocol.act = act
+        self.hub.doRead()
+        self.reactor.advance(0)
+        for each in list(self.reactor.writers):
+            self.assertIsInstance(each.doWrite(), ConnectionDone)
+        self.assertEqual(sorted(self.answers(accepted)), [b"", b"one two two three "])
+
+    def test_failure_of_a_protocol_that_was_closed(self) -> None:
+        """It is logged in its name, and all others settle."""
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        accepted = self.accept_many(3)
+        accepted[0].protocol.act = accepted[0].transport.loseConnection
+        accepted[0].protocol.end = in_turn(partial(log.msg, "bye"), lambda: 1 // 0)
+        self.hub.doRead()
+        self.assertEqual(self.answers(accepted[1:]), [b"x"] * 2)
+        self.assertEqual([event["log_system"] for event in events], ["Reader,0,192.0.2.1"] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class EndTests(HubTestCase):

@@ -10,7 +10,8 @@ One rule keeps the octets in order: straight to the socket only while nothing wa
 registered just as long as something waits (octets, a close, a half-close), so `startWriting` and
 `stopWriting` say when that is.
 
-What they are sent they read through the `Hub` of their port, where the system has epoll.
+What they are sent they read through the `Hub` of their port, where the system has epoll. While it has several of them
+read, what they write is put aside until all have been, and is sent before anything else happens to the connection.
 """
 
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.python import log
+from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
 from twistsmtp.hub import Hub
@@ -32,6 +35,10 @@ P = TypeVar("P")
 
 #: Octets that one read takes at most.
 _READ = FileDescriptor.bufferSize
+#: Octets that may be put aside before more of them are sent.
+_ASIDE = 4096
+#: Why a connection ends that has been closed here. Reactors have one for all, too.
+_DONE = Failure(CONNECTION_DONE)
 
 
 def eager(port: P) -> P:
@@ -57,6 +64,8 @@ class EagerServer(tcp.Server):
 
     def __init__(self, *args: Any, hub: Hub | None = None) -> None:
         self.hub = hub
+        #: What goes out when others of the same round have been read, too.
+        self.aside = b""
         #: Whether something waits for the reactor to say that the socket can take it.
         self.waiting = False
         #: Whether nothing may be sent any more, now or soon.
@@ -108,6 +117,7 @@ class EagerServer(tcp.Server):
 
     def startWriting(self) -> None:
         """Something waits."""
+        self.send_aside()
         self.waiting = True
         FileDescriptor.startWriting(self)
 
@@ -129,22 +139,61 @@ class EagerServer(tcp.Server):
 
     def write_through(self, octets: bytes) -> None:
         """Send *octets* just as they are: beneath TLS, if that has begun."""
+        at_end = None if self.hub is None else self.hub.shared_round
         if self.waiting or self.ended or self.pulling:
+            self.send_aside()
             FileDescriptor.write(self, octets)
+        elif at_end is not None and len(self.aside) <= _ASIDE:
+            if not self.aside:
+                at_end.append(self)
+            self.aside += octets
         elif octets:
-            try:
-                sent = self.socket.send(octets)
-            except OSError:
-                # It takes nothing now, or it is lost: then that is left to the reactor to find, as whoever writes does
-                # not expect to be told before `write` has returned.
-                sent = 0
-            if sent < len(octets):
-                FileDescriptor.write(self, octets[sent:])
+            if self.aside:
+                octets, self.aside = self.aside + octets, b""
+            self._send(octets)
+
+    def send_aside(self) -> None:
+        """Send what was put aside, if that has not been done by now."""
+        octets, self.aside = self.aside, b""
+        if octets:
+            self._send(octets)
+
+    def _send(self, octets: bytes) -> None:
+        try:
+            sent = self.socket.send(octets)
+        except OSError:
+            # It takes nothing now, or it is lost: then that is left to the reactor to find, as whoever writes does
+            # not expect to be told before `write` has returned.
+            sent = 0
+        if sent < len(octets):
+            FileDescriptor.write(self, octets[sent:])
+
+    def settle(self) -> None:
+        """Do what was put off until all of the round had been read."""
+        self.send_aside()
+        if self.disconnecting and not self._aborting:
+            if self.waiting or self.producer is not None:
+                self.startWriting()  # and Twisted does the rest
+            else:
+                log.callWithLogger(self, self.connectionLost, _DONE)
 
     def loseConnection(self) -> None:
         """Close when all that waits is sent."""
+        if self.TLS:
+            tcp.Server.loseConnection(self)
+        else:
+            self.close_through()
+
+    def close_through(self) -> None:
+        """Close what is beneath TLS, if that has begun: at the end of the round, if there is one and nothing waits."""
         self.ended = True
-        tcp.Server.loseConnection(self)
+        at_end = None if self.hub is None else self.hub.round
+        if at_end is None or self._writeDisconnected:
+            FileDescriptor.loseConnection(self)
+        elif self.connected and not self.disconnecting:
+            self.stopReading()
+            self.disconnecting = 1
+            at_end.append(self)
 
     def loseWriteConnection(self) -> None:
         """Close the sending side when all that waits is sent."""
@@ -153,6 +202,8 @@ class EagerServer(tcp.Server):
 
     def connectionLost(self, reason: Any) -> None:
         """It is closed."""
+        self.connected = 0  # what the socket does not take now is not kept
+        self.send_aside()
         self.ended = True
         tcp.Server.connectionLost(self, reason)
         for name in "getHandle", "getPeerCertificate":
@@ -192,13 +243,10 @@ class _Beneath:
     def __init__(self, server: EagerServer) -> None:
         self._server = server
         self.write = server.write_through
+        self.loseConnection = server.close_through
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
-
-    def loseConnection(self) -> None:
-        self._server.ended = True
-        FileDescriptor.loseConnection(self._server)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         FileDescriptor.registerProducer(self._server, producer, streaming)
