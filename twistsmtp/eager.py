@@ -126,31 +126,28 @@ class EagerServer(tcp.Server):
         self.waiting = False
         FileDescriptor.stopWriting(self)
 
-    def write(self, bytes: bytes) -> None:
-        """Send *bytes*, at once if that can be, and behind all that was written before."""
-        if self.TLS:
-            tcp.Server.write(self, bytes)
-        else:
-            self.write_through(bytes)
+    def write(self, data: bytes) -> None:
+        """Send *data*, at once if that can be, and behind all that was written before. Once TLS has begun, that of TLS
+        stands in its place."""
+        at_end = None if self.hub is None else self.hub.shared_round
+        if self.waiting or self.ended or self.pulling:
+            self.send_aside()
+            FileDescriptor.write(self, data)
+        elif at_end is not None and len(self.aside) <= _ASIDE:
+            if not self.aside:
+                at_end.append(self)
+            self.aside += data
+        elif data:
+            if self.aside:
+                data, self.aside = self.aside + data, b""
+            self._send(data)
+
+    #: The same, for what is beneath TLS.
+    write_through = write
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send the octets of *iovec* as `write` does."""
         self.write(b"".join(iovec))
-
-    def write_through(self, octets: bytes) -> None:
-        """Send *octets* just as they are: beneath TLS, if that has begun."""
-        at_end = None if self.hub is None else self.hub.shared_round
-        if self.waiting or self.ended or self.pulling:
-            self.send_aside()
-            FileDescriptor.write(self, octets)
-        elif at_end is not None and len(self.aside) <= _ASIDE:
-            if not self.aside:
-                at_end.append(self)
-            self.aside += octets
-        elif octets:
-            if self.aside:
-                octets, self.aside = self.aside + octets, b""
-            self._send(octets)
 
     def send_aside(self) -> None:
         """Send what was put aside, if that has not been done by now."""
@@ -206,7 +203,7 @@ class EagerServer(tcp.Server):
         self.send_aside()
         self.ended = True
         tcp.Server.connectionLost(self, reason)
-        for name in "getHandle", "getPeerCertificate":
+        for name in "write", "getHandle", "getPeerCertificate":
             vars(self).pop(name, None)
 
     def abortConnection(self) -> None:
@@ -222,8 +219,8 @@ class EagerServer(tcp.Server):
         factory = TLSFactory(ctx, not normal, None, self.reactor)  # type: ignore[arg-type]  # there is none inside
         transport: Any = TLSTransport
         self.protocol = tls = transport(factory, self.protocol, False)
-        # Twisted has them on the instance as well. They are taken off in the end, or the connection would keep itself.
-        vars(self).update(getHandle=tls.getHandle, getPeerCertificate=tls.getPeerCertificate)
+        # Twisted has most of them on the instance, too. They are taken off in the end, or it would keep itself.
+        vars(self).update(write=super().write, getHandle=tls.getHandle, getPeerCertificate=tls.getPeerCertificate)
         directlyProvides(self, ISSLTransport)
         self.TLS = True
         tls.makeConnection(_Beneath(self))

@@ -18,19 +18,20 @@ gone, and a process that forks before it has one shares nothing with its child.
 
 import select
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.internet.tcp import Connection
 from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["BATCH", "ROUND", "Hub"]
+__all__ = ["ROUND", "TURN", "Hub"]
 
-#: Reads for each turn of the reactor. There may be more that wait, but timers, writers and new clients do, too.
-BATCH = 64
+#: Seconds after which no further round is begun in one turn of the reactor. There may be more to read, but timers,
+#: writers and new clients wait, too.
+TURN = 0.005
 #: Reads at most until what was answered goes out.
 ROUND = 16
 
@@ -41,6 +42,7 @@ class Hub:
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._reactor = reactor
+        self._seconds = cast(IReactorTime, reactor).seconds
         #: Those to be read from, by the numbers of their sockets.
         self._connections: dict[int, Connection] = {}
         self._epoll: select.epoll | None = None
@@ -100,21 +102,18 @@ class Hub:
 
     def doRead(self) -> None:
         """Have those connections read that have something, or have ended."""
-        left = BATCH
-        while left > 0 and self._epoll is not None:
-            events = self._epoll.poll(0, min(left, ROUND))
-            at_end: list[Any] = []
-            self.round = at_end
-            if len(events) > 1:
-                self.shared_round = at_end
-                left -= len(events)  # and there may be more by the time that these are dealt with
-            else:
-                left = 0
+        end = self._seconds() + TURN
+        several = True
+        while several and self._epoll is not None and self._seconds() < end:
+            events = self._epoll.poll(0, ROUND)
+            several = len(events) > 1  # and there may be more by the time that these are dealt with
+            settling: list[Any] = []
+            self.round, self.shared_round = settling, settling if several else None
             try:
                 self._read(events)
             finally:
                 self.round = self.shared_round = None
-                self._settle(at_end)
+                self._settle(settling)
 
     def _read(self, events: list[tuple[int, int]]) -> None:
         connections = self._connections
