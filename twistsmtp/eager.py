@@ -138,9 +138,8 @@ class EagerServer(tcp.Server):
                 at_end.append(self)
             self.aside += data
         elif data:
-            if self.aside:
-                data, self.aside = self.aside + data, b""
-            self._send(data)
+            self.aside += data
+            self.send_aside()
 
     #: The same, for what is beneath TLS.
     write_through = write
@@ -151,19 +150,17 @@ class EagerServer(tcp.Server):
 
     def send_aside(self) -> None:
         """Send what was put aside, if that has not been done by now."""
-        octets, self.aside = self.aside, b""
+        octets = self.aside
         if octets:
-            self._send(octets)
-
-    def _send(self, octets: bytes) -> None:
-        try:
-            sent = self.socket.send(octets)
-        except OSError:
-            # It takes nothing now, or it is lost: then that is left to the reactor to find, as whoever writes does
-            # not expect to be told before `write` has returned.
-            sent = 0
-        if sent < len(octets):
-            FileDescriptor.write(self, octets[sent:])
+            self.aside = b""
+            try:
+                sent = self.socket.send(octets)
+            except OSError:
+                # It takes nothing now, or it is lost: then that is left to the reactor to find, as whoever writes does
+                # not expect to be told before `write` has returned.
+                sent = 0
+            if sent < len(octets):
+                FileDescriptor.write(self, octets[sent:])
 
     def settle(self) -> None:
         """Do what was put off until all of the round had been read."""

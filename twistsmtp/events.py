@@ -72,7 +72,7 @@ class _Names(list[str]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return ", ".join(self[:NAMED_RECIPIENTS])
+        return self[0] if len(self) == 1 else ", ".join(self[:NAMED_RECIPIENTS])
 
 
 def message_ended(session: Session, transaction: Transaction, result: str) -> None:
@@ -80,7 +80,9 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
 
     :param result: ``"accepted"``, the reply that refused it, or why it was aborted; printable.
     """
-    recipients = transaction.recipients
+    recipients = _Names()  # not made of a list, which takes twice as long
+    for recipient in transaction.recipients:
+        recipients.append(printable(str(recipient.mailbox)))
     globalLogPublisher(
         dict(
             _MESSAGE,
@@ -90,7 +92,7 @@ def message_ended(session: Session, transaction: Transaction, result: str) -> No
             client=session.client,
             identity=session.identity and printable(session.identity),
             sender=printable(str(transaction.reverse_path.mailbox or "")),
-            recipients=_Names([printable(str(recipient.mailbox)) for recipient in recipients]),
+            recipients=recipients,
             recipient_count=len(recipients),
             size=transaction.octets,
             result=result,
