@@ -135,7 +135,7 @@ class EagerServer(tcp.Server):
             FileDescriptor.write(self, data)
         elif at_end is not None and len(self.aside) <= _ASIDE:
             if not self.aside:
-                at_end.append(self)
+                at_end.append(self.send_aside)
             self.aside += data
         elif data:
             self.aside += data
@@ -162,8 +162,8 @@ class EagerServer(tcp.Server):
             if sent < len(octets):
                 FileDescriptor.write(self, octets[sent:])
 
-    def settle(self) -> None:
-        """Do what was put off until all of the round had been read."""
+    def _close(self) -> None:
+        """Close, as all of the round have been read, unless something has come between."""
         self.send_aside()
         if self.disconnecting and not self._aborting:
             if self.waiting or self.producer is not None:
@@ -187,7 +187,7 @@ class EagerServer(tcp.Server):
         elif self.connected and not self.disconnecting:
             self.stopReading()
             self.disconnecting = 1
-            at_end.append(self)
+            at_end.append(self._close)
 
     def loseWriteConnection(self) -> None:
         """Close the sending side when all that waits is sent."""

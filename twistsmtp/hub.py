@@ -46,8 +46,8 @@ class Hub:
         #: Those to be read from, by the numbers of their sockets.
         self._connections: dict[int, Connection] = {}
         self._epoll: select.epoll | None = None
-        #: While connections are being read, those that ``settle`` when all of this round have been; and the same where
-        #: they are several, so that what one of them has to send can wait for that.
+        #: While connections are being read, methods of theirs that are called when all of this round have been; and the
+        #: same where they are several, so that what one of them has to send can wait for that.
         self.round: list[Any] | None = None
         self.shared_round: list[Any] | None = None
 
@@ -130,12 +130,12 @@ class Hub:
                     if why:
                         log.callWithLogger(connection, self._ended, connection, why)
 
-    def _settle(self, connections: list[Any]) -> None:
-        for connection in connections:
+    def _settle(self, methods: list[Any]) -> None:
+        for method in methods:
             try:
-                connection.settle()
+                method()
             except BaseException:  # as above: those that come next have something to send, too
-                log.callWithLogger(connection, self._failed, connection, Failure())
+                log.callWithLogger(method.__self__, self._failed, method.__self__, Failure())
 
     # Of what happened in one turn of the reactor, an event may be meant for a connection that was closed in the same
     # turn, and whose number the epoll has got since. To an epoll itself neither of these happens.

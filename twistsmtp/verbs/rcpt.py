@@ -51,7 +51,10 @@ def _run(session: Session, recipient: Recipient) -> Later[Outcome]:
         return _redirected(session, [replace(recipient, mailbox=mailbox) for mailbox in redirected])
 
     answer = transaction.delivery.rcpt(recipient)
-    return _taken(session, recipient, None) if answer is None else then(answer, partial(_taken, session, recipient))
+    if answer is not None:
+        return then(answer, partial(_taken, session, recipient))
+    session.add(recipient)
+    return session.replies.recipient_ok
 
 
 def _taken(session: Session, recipient: Recipient, answer: None) -> Outcome:
