@@ -1,5 +1,6 @@
 """Octets to verbs and back: command lines, batches of them, and how many there may be."""
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,9 +9,14 @@ from tests.scripted import LATER, Answer, How, Script, ScriptedDelivery
 from tests.support import Client, Server, cuts, split_replies
 from twistsmtp.extensions import load_extensions
 from twistsmtp.limits import Limits
+from twistsmtp.session import Session
+from twistsmtp.verb import Extension
+from twistsmtp.verbs import CORE
+from twistsmtp.wire.address import PathLimits
 from twistsmtp.wire.grammar import REMEMBERED
 from twistsmtp.wire.reply import Refusal, Reply
 
+CORE_MAIL = next(verb for verb in CORE if verb.name == "MAIL")
 NO = Refusal(Reply(550, "5.7.1", "No"))
 
 
@@ -76,7 +82,7 @@ class RecurringLineTests(SynchronousTestCase):
     """Lines that come again are not cut up again; what they do is asked anew each time."""
 
     def remembered(self, server: Server) -> list[bytes]:
-        lines = server.factory.registry.lines_within(512)
+        lines = server.factory.registry.lines_within(Limits())
         return [line for line in lines if not line.startswith(b"EHLO")]
 
     def test_they_do_the_same_again(self) -> None:
@@ -120,15 +126,66 @@ class RecurringLineTests(SynchronousTestCase):
             self.assertLessEqual(len(self.remembered(server)), REMEMBERED)
         self.assertIn(b"RCPT TO:<b1499@mx.test>", self.remembered(server))
 
-    def test_not_where_lines_are_to_be_shorter(self) -> None:
-        line = "MAIL FROM:<a@client.test>"
-        for octets, reply in ((len(line) + 2, "250 2.1.0"), (len(line) + 1, "500 5.5.2")):
-            server = Server(limits=Limits(command_line=octets), extensions=())
-            registry = server.factory.registry
-            registry.remember(line.encode(), registry.verbs["MAIL"], line.removeprefix("MAIL "))
-            client = server.connect()
-            client.read()
-            self.assertEqual(client.codes("HELO client.test", line), ["250", reply[:3]])
+    def test_what_is_wrong_is_said_each_time_and_in_its_turn(self) -> None:
+        client = Server().connect().hello()
+        for _ in range(2):
+            self.assertEqual(client.codes("RCPT TO:<b@>", "MAIL FROM:<a@>"), ["503 5.5.1", "501 5.1.7"])
+        client.say("MAIL FROM:<a@client.test>")
+        for _ in range(2):
+            self.assertEqual(client.codes("MAIL FROM:<a@>", "RCPT TO:<b@>"), ["503 5.5.1", "501 5.1.3"])
+
+    def test_paths_are_the_same_value_and_others_are_read_anew(self) -> None:
+        """Of a client that may not say so a parameter is refused, though another's was taken."""
+        server = Server()
+        client = server.connect().hello()
+        paths = []
+        for line in (
+            "<a@client.test>",
+            "<a@client.test>",
+            "<a@client.test> SIZE=5",
+            "<a@client.test> SIZE=5",
+            "<>",
+            "<>",
+        ):
+            client.say(f"MAIL FROM:{line}")
+            paths.append(client.session.current.reverse_path)
+            client.say("RSET")
+        self.assertIs(paths[0], paths[1])
+        self.assertIsNot(paths[2], paths[3])
+        self.assertEqual(
+            [(str(path), dict(path.parameters)) for path in paths[1::2]],
+            [
+                ("a@client.test", {}),
+                ("a@client.test", {"SIZE": 5}),
+                ("", {}),
+            ],
+        )
+
+    def test_a_verb_of_ones_own_reads_its_argument_each_time(self) -> None:
+        seen = []
+
+        def parse(session: Session, argument: str) -> Any:
+            seen.append(argument)
+            return CORE_MAIL.parse(session, argument)
+
+        made = Extension(name="own", keyword="X-OWN", verbs=(replace(CORE_MAIL, parse=parse),))
+        client = Server(more_extensions=(made,)).connect().hello()
+        client.say("MAIL FROM:<a@client.test>", "RSET", "MAIL FROM:<a@client.test>")
+        self.assertEqual(seen, ["FROM:<a@client.test>"] * 2)
+
+    def test_not_where_they_are_to_be_shorter(self) -> None:
+        line = "MAIL FROM:<abcd@client.test>"
+        for limits, replies in (
+            (Limits(), ["250", "250"]),
+            (Limits(path=PathLimits(local_part=3)), ["250", "553"]),
+            (Limits(command_line=len(line) + 1), ["250", "500"]),
+        ):
+            server = Server(limits=limits, extensions=())
+            for _ in range(2):  # on a connection that has understood it, and one that might remember
+                client = server.connect()
+                client.read()
+                self.assertEqual(client.codes("HELO client.test", line), replies)
+                server.factory.registry.remember(line.encode(), CORE_MAIL, line.removeprefix("MAIL "), Limits())
 
 
 class LengthTests(SynchronousTestCase):

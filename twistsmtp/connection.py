@@ -149,7 +149,7 @@ class Connection(LineReceiver):
         self.seconds = self.session.seconds
         self.connected_at = self.last_heard = self.seconds()
         self._reply_octets = factory.registry.reply_octets
-        self._lines = factory.registry.lines_within(self.session.limits.command_line)
+        self._lines = factory.registry.lines_within(self.session.limits)
         self.transport.registerProducer(self, True)
         if isinstance(self.transport, TLSMemoryBIOProtocol):
             self._handshake_since = self.connected_at

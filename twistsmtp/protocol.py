@@ -164,14 +164,15 @@ class SMTPProtocol(Connection):
             known = self._lines.get(line) or self._understand(line)
             if known is None:
                 return
-            verb, argument = known
+            verb, argument, value = known
             if not verb.stages & session.stage:
                 raise Refusal(self._out_of_sequence(verb))
             if verb.idle:
                 session.count_idle_command()
             if verb.phase is _RCPT:
                 session.current.asked += 1
-            value = verb.parse(session, argument)
+            if value is None:
+                value = verb.parse(session, argument)
             if verb.phase is not None and verb.phase in session.checks:
                 asked = session.ask(verb.phase, value)
                 run = verb.run
@@ -187,20 +188,19 @@ class SMTPProtocol(Connection):
         else:
             self._carry_out(outcome)
 
-    def _understand(self, line: bytes) -> tuple[Verb[Any], str] | None:
-        """The verb of *line*, and its argument; ``None`` where there is no such verb, and the client has been told."""
-        registry = self.factory.registry
+    def _understand(self, line: bytes) -> tuple[Verb[Any], str, object] | None:
+        """The verb of *line*, its argument, and the value of that where it is plain; ``None`` where there is no such
+        verb, and the client has been told."""
+        registry, limits = self.factory.registry, self.session.limits
         name, argument = split_command(line)
         verb = registry.verbs.get(name)
         if verb is None:
             self._unrecognized(name)
             return None
-        room = self.session.limits.command_line - 2
+        room = limits.command_line - 2
         if len(line) > room and len(line) > room + registry.allowance(name):
             raise Refusal(self._too_long(verb))
-        if verb.recurs:
-            registry.remember(line, verb, argument)
-        return verb, argument
+        return verb, argument, registry.remember(line, verb, argument, limits) if verb.recurs else None
 
     def _refusal(self, verb: Verb[Any] | None, argument: str, error: Exception) -> Outcome:
         reply = self._reply_to(error)

@@ -27,11 +27,25 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 from twistsmtp.envelope import Parameter, always
 from twistsmtp.later import Later
+from twistsmtp.limits import Limits
 from twistsmtp.session import Phase, Session, Stage
+from twistsmtp.wire.address import DEFAULT_LIMITS
 from twistsmtp.wire.grammar import REMEMBERED
 from twistsmtp.wire.reply import Reply
 
-__all__ = ["ANY_STAGE", "Ask", "BeginTLS", "Close", "Extension", "Intake", "Outcome", "Registry", "Verb", "honoured"]
+__all__ = [
+    "ANY_STAGE",
+    "Ask",
+    "BeginTLS",
+    "Close",
+    "Extension",
+    "Intake",
+    "Outcome",
+    "Parse",
+    "Registry",
+    "Verb",
+    "honoured",
+]
 
 A = TypeVar("A")
 
@@ -111,6 +125,23 @@ Outcome = Reply | tuple[Reply, ...] | Close | Ask | BeginTLS | Intake
 
 #: What makes a line of the reply to EHLO; ``None`` offers nothing to this session.
 _Offer = Callable[[Session], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parse(Generic[A]):
+    """A `Verb.parse` that knows arguments whose value depends on nothing else, and is remembered with a line.
+
+    :param plain: makes the value of such an argument, of at most ``DEFAULT_LIMITS.safe`` characters; ``None`` for any
+        other, right or wrong.
+    :param full: makes that of any.
+    """
+
+    plain: Callable[[str], A | None]
+    full: Callable[[Session, str], A]
+
+    def __call__(self, session: Session, argument: str) -> A:
+        """The value of *argument*."""
+        return self.full(session, argument)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +228,11 @@ def _put_between(offers: Sequence[str | _Offer], made: Iterable[str | None]) -> 
     return tuple(line for each in offers if (line := each if isinstance(each, str) else next(rest)))
 
 
+def _have_room(limits: Limits) -> bool:
+    """Whether no line or plain argument that is remembered is too long by *limits*."""
+    return limits.command_line >= RECURRING_LINE + len("\r\n") and limits.path.safe >= DEFAULT_LIMITS.safe
+
+
 def _by_keyword(parameters: Iterable[Parameter[Any]]) -> Mapping[str, Parameter[Any]]:
     table: dict[str, Parameter[Any]] = {}
     for parameter in parameters:
@@ -231,8 +267,8 @@ class Registry:
         table.update((verb.name, verb) for verb in added)
         #: By name. Not to be changed: this is looked at for each command, and a proxy would double what that takes.
         self.verbs: Mapping[str, Verb[Any]] = table
-        #: Lines that were understood lately: the verb, and its argument.
-        self._lines: dict[bytes, tuple[Verb[Any], str]] = {}
+        #: Lines that were understood lately: the verb, its argument, and the value of that, where it is plain.
+        self._lines: dict[bytes, tuple[Verb[Any], str, Any]] = {}
         self.mail_parameters = _by_keyword(p for e in self.extensions for p in e.mail_parameters)
         self.rcpt_parameters = _by_keyword(p for e in self.extensions for p in e.rcpt_parameters)
         changed = [e.reply_octets for e in self.extensions if e.reply_octets]
@@ -251,16 +287,23 @@ class Registry:
         #: The most that any verb adds to the length of a command line, in octets.
         self.greatest_allowance = max(self._allowances.values(), default=0)
 
-    def remember(self, line: bytes, verb: Verb[Any], argument: str) -> None:
-        """*line* is *verb* with *argument*, and may come again."""
-        if len(line) <= RECURRING_LINE:
-            if len(self._lines) >= REMEMBERED:
-                self._lines.clear()
-            self._lines[line] = verb, argument
+    def remember(self, line: bytes, verb: Verb[Any], argument: str, limits: Limits) -> object:
+        """*line* is *verb* with *argument*, and may come again, on this connection with *limits* or on another.
 
-    def lines_within(self, limit: int) -> Mapping[bytes, tuple[Verb[Any], str]]:
-        """The lines that are remembered, for a connection whose command lines have *limit* octets at most."""
-        return self._lines if limit > RECURRING_LINE + len("\r\n") else {}
+        :returns: the value of *argument*, if it is plain (`Parse`).
+        """
+        if len(line) > RECURRING_LINE or not _have_room(limits):
+            return None
+        if len(self._lines) >= REMEMBERED:
+            self._lines.clear()
+        parse = verb.parse
+        value = parse.plain(argument) if isinstance(parse, Parse) and len(argument) <= DEFAULT_LIMITS.safe else None
+        self._lines[line] = verb, argument, value
+        return value
+
+    def lines_within(self, limits: Limits) -> Mapping[bytes, tuple[Verb[Any], str, Any]]:
+        """The lines that are remembered, for a connection with *limits*."""
+        return self._lines if _have_room(limits) else {}
 
     def allowance(self, name: str) -> int:
         """Octets that the line of verb *name* may have beyond `Limits.command_line`."""

@@ -1,32 +1,32 @@
 """MAIL (RFC 5321 section 4.1.1.2)."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from twistsmtp.delivery.api import DeliveryTransaction
 from twistsmtp.envelope import ReversePath
 from twistsmtp.later import Later, is_later, then
 from twistsmtp.session import Phase, Session, Stage
-from twistsmtp.verb import Close, Outcome, Verb
+from twistsmtp.verb import Close, Outcome, Parse, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import REMEMBERED, parse_reverse_path
+from twistsmtp.wire.grammar import GrammarError, parse_reverse_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
-@lru_cache(REMEMBERED)
 def _plain(argument: str) -> ReversePath | None:
-    """The path that is all of *argument*, which is within any limits; ``None`` if parameters follow."""
-    mailbox, rest = parse_reverse_path(argument)
+    """The path that is all of *argument*, if that is ASCII, and right."""
+    if not (argument.endswith(">") and argument.isascii()):
+        return None
+    try:
+        mailbox, rest = parse_reverse_path(argument)
+    except GrammarError:
+        return None
     return None if rest else ReversePath(mailbox=mailbox)
 
 
 def _parse(session: Session, argument: str) -> ReversePath:
-    if argument.endswith(">") and len(argument) <= session.limits.path.safe and argument.isascii():
-        plain = _plain(argument)
-        if plain is not None:
-            return plain
     mailbox, rest = parse_reverse_path(argument, session.limits.path)
     known = session.dialect.mail_parameters if session.esmtp else {}
     options, values = read_parameters(session, "MAIL", rest, known)
@@ -58,7 +58,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="MAIL",
         syntax="MAIL FROM:<reverse-path> [parameters]",
         help="Begin a message from a mailbox, or from <> where nothing is to come back.",
-        parse=_parse,
+        parse=Parse(_plain, _parse),
         run=_run,
         stages=Stage.READY,
         recurs=True,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -13,26 +13,26 @@ from twistsmtp.later import Later, awaited, then
 from twistsmtp.phases import no_refusal
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.transaction import Transaction
-from twistsmtp.verb import Outcome, Verb
+from twistsmtp.verb import Outcome, Parse, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import REMEMBERED, parse_forward_path
+from twistsmtp.wire.grammar import GrammarError, parse_forward_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
-@lru_cache(REMEMBERED)
 def _plain(argument: str) -> Recipient | None:
-    """The recipient who is all of *argument*, which is within any limits; ``None`` if parameters follow."""
-    mailbox, rest = parse_forward_path(argument)
+    """The recipient who is all of *argument*, if that is ASCII, and right."""
+    if not (argument.endswith(">") and argument.isascii()):
+        return None
+    try:
+        mailbox, rest = parse_forward_path(argument)
+    except GrammarError:
+        return None
     return None if rest else Recipient(mailbox=mailbox)
 
 
 def _parse(session: Session, argument: str) -> Recipient:
-    if argument.endswith(">") and len(argument) <= session.limits.path.safe and argument.isascii():
-        plain = _plain(argument)
-        if plain is not None:
-            return plain
     mailbox, rest = parse_forward_path(argument, session.limits.path)
     if not (argument.isascii() or mailbox.is_ascii or session.current.reverse_path.internationalized):
         raise Refusal(session.replies.smtputf8_needed)
@@ -114,7 +114,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="RCPT",
         syntax="RCPT TO:<forward-path> [parameters]",
         help="Add a recipient to the message.",
-        parse=_parse,
+        parse=Parse(_plain, _parse),
         run=_run,
         stages=Stage.MAIL | Stage.RCPT,
         recurs=True,
