@@ -131,7 +131,7 @@ class Message:
         except Exception as error:
             self._failed(Failure(error))
         else:
-            if isinstance(waiting, Deferred):
+            if waiting is not None and isinstance(waiting, Deferred):  # of what is none, that takes long to tell
                 self.waiting = waiting.addErrback(self._failed)
 
     @property
