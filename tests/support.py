@@ -238,7 +238,7 @@ def kept_octets(root: object, *but: type) -> int:
     :param but: what is not looked into, besides what connections share.
     """
     shared = (type, FunctionType, ModuleType, Clock, StringTransport, SMTPFactory, Catalogue, Registry, *but)
-    seen: set[int] = set()
+    seen = {id(getattr(root, "_lines", None))}  # which are remembered for all of them
     todo = [root]
     total = 0
     while todo:
