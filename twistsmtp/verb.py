@@ -16,6 +16,7 @@ An extension is data as well: the keyword in the reply to EHLO, the verbs and th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -30,7 +31,7 @@ from twistsmtp.later import Later
 from twistsmtp.limits import Limits
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.wire.address import DEFAULT_LIMITS
-from twistsmtp.wire.grammar import REMEMBERED
+from twistsmtp.wire.grammar import REMEMBERED, GrammarError
 from twistsmtp.wire.reply import Reply
 
 __all__ = [
@@ -131,8 +132,8 @@ _Offer = Callable[[Session], str | None]
 class Parse(Generic[A]):
     """A `Verb.parse` that knows arguments whose value depends on nothing else, and is remembered with a line.
 
-    :param plain: makes the value of such an argument, of at most ``DEFAULT_LIMITS.safe`` characters; ``None`` for any
-        other, right or wrong.
+    :param plain: makes the value of such an argument, which is ASCII, and has at most ``DEFAULT_LIMITS.safe``
+        characters; for any other it gives ``None``, or raises `GrammarError`, which nobody is told.
     :param full: makes that of any.
     """
 
@@ -296,8 +297,10 @@ class Registry:
             return None
         if len(self._lines) >= REMEMBERED:
             self._lines.clear()
-        parse = verb.parse
-        value = parse.plain(argument) if isinstance(parse, Parse) and len(argument) <= DEFAULT_LIMITS.safe else None
+        parse, value = verb.parse, None
+        if isinstance(parse, Parse) and len(argument) <= DEFAULT_LIMITS.safe and argument.isascii():
+            with suppress(GrammarError):  # `full` says so, when it is the verb's turn
+                value = parse.plain(argument)
         self._lines[line] = verb, argument, value
         return value
 

@@ -4,18 +4,16 @@ from functools import lru_cache, partial
 from typing import Any
 
 from twistsmtp.session import Phase, Session
-from twistsmtp.verb import Verb
-from twistsmtp.wire.grammar import REMEMBERED, GrammarError, parse_hello
+from twistsmtp.verb import Parse, Verb
+from twistsmtp.wire.grammar import GrammarError, parse_hello
 from twistsmtp.wire.reply import Refusal, Reply
 
 __all__ = ["VERBS", "extended_hello"]
 
-_parse_name = lru_cache(REMEMBERED)(parse_hello)
-
 
 def _parse(verb: str, session: Session, argument: str) -> str:
     try:
-        return _parse_name(argument)
+        return parse_hello(argument)
     except GrammarError:
         # RFC 2034 section 4: no reply to HELO or EHLO carries an enhanced code.
         raise Refusal(session.replies.hello_syntax.fill(verb=verb)) from None
@@ -43,7 +41,7 @@ def extended_hello(name: str) -> Verb[str]:
         name=name,
         syntax=f"{name} domain",
         help="Greet the server and learn its extensions.",
-        parse=partial(_parse, name),
+        parse=Parse(parse_hello, partial(_parse, name)),
         run=_ehlo,
         idle=True,
         recurs=True,
@@ -57,7 +55,7 @@ VERBS: tuple[Verb[Any], ...] = (
         name="HELO",
         syntax="HELO domain",
         help="Greet the server.",
-        parse=partial(_parse, "HELO"),
+        parse=Parse(parse_hello, partial(_parse, "HELO")),
         run=_helo,
         idle=True,
         recurs=True,

@@ -9,20 +9,17 @@ from twistsmtp.later import Later, is_later, then
 from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.verb import Close, Outcome, Parse, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import GrammarError, parse_reverse_path
+from twistsmtp.wire.grammar import parse_reverse_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
 def _plain(argument: str) -> ReversePath | None:
-    """The path that is all of *argument*, if that is ASCII, and right."""
-    if not (argument.endswith(">") and argument.isascii()):
+    """The path that is all of *argument*; ``None`` if parameters follow."""
+    if not argument.endswith(">"):
         return None
-    try:
-        mailbox, rest = parse_reverse_path(argument)
-    except GrammarError:
-        return None
+    mailbox, rest = parse_reverse_path(argument)
     return None if rest else ReversePath(mailbox=mailbox)
 
 

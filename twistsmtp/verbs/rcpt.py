@@ -15,20 +15,17 @@ from twistsmtp.session import Phase, Session, Stage
 from twistsmtp.transaction import Transaction
 from twistsmtp.verb import Outcome, Parse, Verb
 from twistsmtp.verbs.parameters import read_parameters
-from twistsmtp.wire.grammar import GrammarError, parse_forward_path
+from twistsmtp.wire.grammar import parse_forward_path
 from twistsmtp.wire.reply import Refusal
 
 __all__ = ["VERBS"]
 
 
 def _plain(argument: str) -> Recipient | None:
-    """The recipient who is all of *argument*, if that is ASCII, and right."""
-    if not (argument.endswith(">") and argument.isascii()):
+    """The recipient who is all of *argument*; ``None`` if parameters follow."""
+    if not argument.endswith(">"):
         return None
-    try:
-        mailbox, rest = parse_forward_path(argument)
-    except GrammarError:
-        return None
+    mailbox, rest = parse_forward_path(argument)
     return None if rest else Recipient(mailbox=mailbox)
 
 
